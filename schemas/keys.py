@@ -1,0 +1,141 @@
+"""Names of Redis keys, and the bucket that an id falls into.
+
+All keys of one Kafka partition share a hash tag, so that one Lua call may touch them together on Redis
+Cluster as well. Ids chosen by people only ever stand at the end of a key or as the field of a hash.
+"""
+
+from __future__ import annotations
+
+import zlib
+from dataclasses import dataclass
+from typing import Final
+
+# Buckets are split when they hold this many ids on average. Linear hashing lets single buckets reach
+# twice that; 48 keeps them below 128, where Redis would leave its compact encoding.
+IDS_PER_BUCKET: Final = 48
+
+
+def bucket_of(identifier: str, buckets: int) -> int:
+    """Return the bucket in [0, buckets) of an id, by linear hashing of its CRC-32.
+
+    Growing from n to n + 1 buckets moves ids from one bucket only, to the new one (Litwin, "Linear
+    Hashing", VLDB 1980).
+    """
+    value = zlib.crc32(identifier.encode())
+    level = 1 << (buckets.bit_length() - 1)
+    bucket = value & (2 * level - 1)
+    return bucket if bucket < buckets else value & (level - 1)
+
+
+def split_source(bucket: int) -> int:
+    """Return the bucket whose ids are divided when ``bucket`` (1 or higher) comes into being."""
+    return bucket - (1 << (bucket.bit_length() - 1))
+
+
+@dataclass(frozen=True, slots=True)
+class ItemKeys:
+    """The keys of one partition of ``items`` under one model version."""
+
+    prefix: str
+    version: str
+    partition: int
+
+    @property
+    def _base(self) -> str:
+        return f"{self.prefix}:{{i{self.partition}}}:{self.version}"
+
+    @property
+    def position(self) -> str:
+        """Hash: ``epoch``, ``next`` (offset), ``ids``, ``buckets``."""
+        return f"{self._base}:position"
+
+    @property
+    def log(self) -> str:
+        """Stream: the change log, one entry a batch."""
+        return f"{self._base}:log"
+
+    def codes(self, bucket: int) -> str:
+        """Hash: item id -> code record."""
+        return f"{self._base}:codes:{bucket}"
+
+    def attributes(self, bucket: int) -> str:
+        """Hash: item id -> attributes as JSON."""
+        return f"{self._base}:attributes:{bucket}"
+
+
+@dataclass(frozen=True, slots=True)
+class UserKeys:
+    """The keys of one partition of ``interactions``."""
+
+    prefix: str
+    partition: int
+
+    @property
+    def _base(self) -> str:
+        return f"{self.prefix}:{{u{self.partition}}}"
+
+    @property
+    def position(self) -> str:
+        """Hash: ``epoch``, ``next`` (offset), ``ids``, ``buckets``."""
+        return f"{self._base}:position"
+
+    @property
+    def popularity(self) -> str:
+        """Sorted set: item id -> log2 of its decayed weight at Unix time 0."""
+        return f"{self._base}:popularity"
+
+    @property
+    def waiting(self) -> str:
+        """Hash: item id that is not published yet -> users who touched it, as JSON."""
+        return f"{self._base}:waiting"
+
+    def histories(self, bucket: int) -> str:
+        """Hash: user id -> history as JSON."""
+        return f"{self._base}:histories:{bucket}"
+
+    def codes(self, version: str, bucket: int) -> str:
+        """Hash: user id -> user code under a model version."""
+        return f"{self._base}:{version}:codes:{bucket}"
+
+
+@dataclass(frozen=True, slots=True)
+class Keys:
+    """All keys under one prefix."""
+
+    prefix: str
+
+    def recommendations(self, user_id: str) -> str:
+        """String: the user's list, a ``Recommendations`` document."""
+        return f"{self.prefix}:recs:{user_id}"
+
+    @property
+    def popular(self) -> str:
+        """String: the list for users never seen, a ``Recommendations`` document."""
+        return f"{self.prefix}:popular"
+
+    @property
+    def queries(self) -> str:
+        """Stream: on-demand queries, each in the field ``request``."""
+        return f"{self.prefix}:queries"
+
+    def reply(self, request_id: str) -> str:
+        """List: the one reply to a query."""
+        return f"{self.prefix}:reply:{request_id}"
+
+    @property
+    def model(self) -> str:
+        """Hash: ``version`` of the current model, ``promoted_at``, ``promoted_by``."""
+        return f"{self.prefix}:model"
+
+    @property
+    def epoch(self) -> str:
+        """Counter: epochs are unique over all partitions, so that lists compare across them."""
+        return f"{self.prefix}:epoch"
+
+    def items(self, version: str, partition: int) -> ItemKeys:
+        """Return the keys of one partition of ``items`` under one model version."""
+        return ItemKeys(self.prefix, version, partition)
+
+    def users(self, partition: int) -> UserKeys:
+        """Return the keys of one partition of ``interactions``."""
+        return UserKeys(self.prefix, partition)

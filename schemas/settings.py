@@ -1,0 +1,167 @@
+"""Settings: environment variables with the prefix ``LATENTSTREAM_``, then ``.env``, then the local stack.
+
+Nested names are joined by two underscores: ``LATENTSTREAM_REDIS__PREFIX=shop``. Where neither names an
+address of Kafka or Redis, the one of the local stack (``latentstream stack up``) is used.
+"""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Annotated, Any, Final, Literal
+
+import platformdirs
+from pydantic import BaseModel, ConfigDict, Field, SecretStr, StringConstraints, field_validator
+from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict
+
+ENV_PREFIX: Final = "LATENTSTREAM_"
+DEFAULT_HOME: Final = Path(platformdirs.user_data_dir("latentstream", appauthor=False))
+STACK_STATE: Final = Path("stack") / "stack.json"
+
+
+class _Section(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+class KafkaSettings(_Section):
+    """Where the events are."""
+
+    bootstrap_servers: str = Field("", description="host:port, several separated by commas.")
+    items_topic: str = Field("items", description="Topic of item events.")
+    interactions_topic: str = Field("interactions", description="Topic of interaction events.")
+    dead_letters_topic: str = Field("dead-letters", description="Topic for what cannot be processed.")
+    group_prefix: str = Field("latentstream", description="Consumer groups are called PREFIX-encoder and so on.")
+    create_topics: bool = Field(True, description="Create missing topics. Off where an operator creates them.")
+    partitions: int = Field(4, ge=1, le=1024, description="Partitions of topics that are created.")
+    replication_factor: int = Field(1, ge=1, description="Replicas of topics that are created.")
+    security_protocol: Literal["PLAINTEXT", "SSL", "SASL_PLAINTEXT", "SASL_SSL"] = Field(
+        "PLAINTEXT", description="How to talk to the brokers."
+    )
+    sasl_mechanism: Literal["PLAIN", "SCRAM-SHA-256", "SCRAM-SHA-512"] | None = Field(
+        None, description="With SASL_PLAINTEXT or SASL_SSL."
+    )
+    sasl_username: str | None = Field(None, description="With SASL_PLAINTEXT or SASL_SSL.")
+    sasl_password: SecretStr | None = Field(None, description="With SASL_PLAINTEXT or SASL_SSL.")
+    ssl_cafile: Path | None = Field(None, description="Certificate authority, with SSL or SASL_SSL.")
+    session_timeout_ms: int = Field(45_000, ge=6_000, description="A worker silent for longer loses its partitions.")
+    max_poll_interval_ms: int = Field(300_000, ge=10_000, description="So does one that is stuck for longer.")
+
+
+class RedisSettings(_Section):
+    """Where codes and recommendations go."""
+
+    url: SecretStr = Field(SecretStr(""), description="redis://[user:password@]host:port/db, or rediss:// for TLS.")
+    prefix: Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9_.-]{1,64}$")] = Field(
+        "ls", description="Every key starts with PREFIX: ."
+    )
+    timeout_s: float = Field(10.0, gt=0, description="A command that takes longer is repeated.")
+
+
+class EventSettings(_Section):
+    """What is accepted from the topics."""
+
+    max_bytes: int = Field(512 * 1024, ge=1024, le=1 << 24, description="A larger value goes to the dead letters.")
+    batch: int = Field(1024, ge=1, le=65_536, description="Most events taken from Kafka at a time.")
+    dead_letter_limit: int = Field(
+        500, ge=1, description="A worker stops when so many of the last `dead_letter_window` events were bad."
+    )
+    dead_letter_window: int = Field(1000, ge=1, description="How many events the limit looks back over.")
+
+
+class RecommendSettings(_Section):
+    """What is served."""
+
+    k: int = Field(50, ge=1, le=1000, description="Length of the finished lists.")
+    history: int = Field(500, ge=1, le=10_000, description="Interactions kept for each user, the newest.")
+    popularity_half_life_days: float = Field(7.0, gt=0, description="After so long an interaction counts half.")
+    popular_refresh_s: float = Field(2.0, gt=0, description="How often the popularity list is made anew.")
+    query_timeout_s: float = Field(10.0, gt=0, description="Queries older than this are dropped: nobody waits.")
+    reply_ttl_s: int = Field(60, ge=1, description="How long a reply waits to be read.")
+    log_length: int = Field(10_000, ge=10, description="Change-log entries (batches) kept for each partition.")
+
+
+class ModelSettings(_Section):
+    """Where models are and how they are trained."""
+
+    registry: Path | None = Field(None, description="Directory of model bundles; default: `models` under `home`.")
+    latent_dim: int = Field(32, ge=1, le=4096, description="Width of the content code, and its bytes in int8.")
+    content_hidden: list[int] = Field([256, 128], description="Widths of the content encoder's hidden layers.")
+    content_epochs: int = Field(60, ge=1, description="Most passes over the items; may stop early.")
+    user_dim: int = Field(64, ge=1, le=1024, description="Width of the user code.")
+    interaction_hidden: int = Field(600, ge=1, description="Width of the interaction encoder's first layer.")
+    interaction_epochs: int = Field(200, ge=1, description="Most passes over the users; stops early.")
+    seed: int = Field(0, ge=0, description="Two trainings with the same seed and data give the same model.")
+
+
+class HealthSettings(_Section):
+    """Liveness, readiness and metrics over HTTP."""
+
+    host: str = Field("127.0.0.1", description="Address to listen on; 0.0.0.0 in a container.")
+    port: int = Field(0, ge=0, le=65535, description="0 takes a free port, which the log names.")
+    stalled_after_s: float = Field(120.0, gt=0, description="Without main-loop progress for so long: not live.")
+
+
+class Settings(BaseSettings):
+    """All settings. ``latentstream config`` prints what is in force and where each value comes from."""
+
+    model_config = SettingsConfigDict(
+        env_prefix=ENV_PREFIX,
+        env_nested_delimiter="__",
+        env_file=".env",
+        extra="ignore",
+        frozen=True,
+    )
+
+    home: Path = Field(DEFAULT_HOME, description="Local stack, default registry and downloaded data sets.")
+    log_level: Literal["DEBUG", "INFO", "WARNING", "ERROR"] = Field("INFO", description="What workers log.")
+    kafka: KafkaSettings = KafkaSettings()  # type: ignore[call-arg]  # pydantic.mypy is not needed otherwise
+    redis: RedisSettings = RedisSettings()  # type: ignore[call-arg]
+    events: EventSettings = EventSettings()  # type: ignore[call-arg]
+    recommend: RecommendSettings = RecommendSettings()  # type: ignore[call-arg]
+    model: ModelSettings = ModelSettings()  # type: ignore[call-arg]
+    health: HealthSettings = HealthSettings()  # type: ignore[call-arg]
+
+    @field_validator("home")
+    @classmethod
+    def _absolute(cls, value: Path) -> Path:
+        return value.expanduser().absolute()
+
+    @property
+    def registry(self) -> Path:
+        """The directory of model bundles."""
+        return self.model.registry or self.home / "models"
+
+    @classmethod
+    def settings_customise_sources(
+        cls,
+        settings_cls: type[BaseSettings],
+        init_settings: PydanticBaseSettingsSource,
+        env_settings: PydanticBaseSettingsSource,
+        dotenv_settings: PydanticBaseSettingsSource,
+        file_secret_settings: PydanticBaseSettingsSource,
+    ) -> tuple[PydanticBaseSettingsSource, ...]:
+        """Rank the sources: arguments, environment, ``.env``, secret files, local stack."""
+        return (
+            init_settings,
+            env_settings,
+            dotenv_settings,
+            file_secret_settings,
+            LocalStackSource(settings_cls),
+        )
+
+
+class LocalStackSource(PydanticBaseSettingsSource):
+    """The addresses that ``latentstream stack up`` wrote down."""
+
+    def get_field_value(self, field: Any, field_name: str) -> tuple[Any, str, bool]:  # noqa: ARG002
+        """Part of the interface; every value comes from :meth:`__call__`."""
+        return None, field_name, False
+
+    def __call__(self) -> dict[str, Any]:
+        """Return ``{"kafka": {"bootstrap_servers": …}, "redis": {"url": …}}`` where a stack runs."""
+        home = Path(self.current_state.get("home", DEFAULT_HOME)).expanduser()
+        try:
+            state = json.loads((home / STACK_STATE).read_text())
+        except FileNotFoundError:
+            return {}
+        return {name: state[name] for name in ("kafka", "redis") if name in state}
