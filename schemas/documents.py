@@ -11,7 +11,7 @@ from typing import Annotated, Final, Literal
 import msgspec
 from msgspec import Meta
 
-from schemas.events import MAX_DIMENSION, Attribute, Identifier
+from schemas.events import MAX_DIMENSION, Identifier
 
 MAX_K: Final = 1000
 RequestId = Annotated[str, Meta(pattern=r"^[A-Za-z0-9_.-]{1,64}$")]
@@ -92,5 +92,4 @@ class QueryReply(msgspec.Struct, frozen=True, omit_defaults=True):
     items: list[str] = []
     scores: list[float] = []
     features: list[float] = []
-    attributes: dict[str, Attribute] = {}
     reconstruction_error: float | None = None

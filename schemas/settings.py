@@ -114,12 +114,12 @@ class Settings(BaseSettings):
 
     home: Path = Field(DEFAULT_HOME, description="Local stack, default registry and downloaded data sets.")
     log_level: Literal["DEBUG", "INFO", "WARNING", "ERROR"] = Field("INFO", description="What workers log.")
-    kafka: KafkaSettings = KafkaSettings()  # type: ignore[call-arg]  # pydantic.mypy is not needed otherwise
-    redis: RedisSettings = RedisSettings()  # type: ignore[call-arg]
-    events: EventSettings = EventSettings()  # type: ignore[call-arg]
-    recommend: RecommendSettings = RecommendSettings()  # type: ignore[call-arg]
-    model: ModelSettings = ModelSettings()  # type: ignore[call-arg]
-    health: HealthSettings = HealthSettings()  # type: ignore[call-arg]
+    kafka: KafkaSettings = KafkaSettings()
+    redis: RedisSettings = RedisSettings()
+    events: EventSettings = EventSettings()
+    recommend: RecommendSettings = RecommendSettings()
+    model: ModelSettings = ModelSettings()
+    health: HealthSettings = HealthSettings()
 
     @field_validator("home")
     @classmethod

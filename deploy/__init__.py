@@ -1,0 +1,1 @@
+"""What starts Kafka, Redis and the workers: the local stack, and files for Docker."""

@@ -1,0 +1,142 @@
+"""The two parts of the index: the sealed one in FAISS and the small delta on the host."""
+
+from __future__ import annotations
+
+from typing import Any, Final, NamedTuple, Protocol
+
+import faiss
+import numpy as np
+
+from models.arrays import Doubles, Floats, Ints, row_norms
+
+# FAISS selects at most so many on a GPU (`getMaxKSelection` in its GPU code).
+_GPU_LARGEST_K: Final = 2048
+# FAISS takes 1.5 GB by default, next to a TensorFlow that needs the same memory.
+_GPU_SCRATCH_BYTES: Final = 64 << 20
+
+
+class Top(NamedTuple):
+    """Candidates of a part for q queries.
+
+    ``scores`` float32 and ``rows`` int64 are ``[q, m]``; the float32 score of a row that is not among
+    them is at most ``cut[i]`` (float64 ``[q]``), which is -inf where all rows are.
+    """
+
+    scores: Floats
+    rows: Ints
+    cut: Doubles
+
+
+class Part(Protocol):
+    """Rows of vectors that can be searched."""
+
+    largest_norm: float
+
+    def __len__(self) -> int:
+        """Return the number of rows, stale ones included."""
+        ...
+
+    @property
+    def vectors(self) -> Floats:
+        """All rows, float32 ``[n, dim]``; not to be written to."""
+        ...
+
+    def search(self, queries: Floats, fetch: int) -> Top:
+        """Return the ``fetch`` rows (or all) with the largest float32 inner products."""
+        ...
+
+
+class SealedPart:
+    """Immutable rows in a flat FAISS index: on the first GPU where FAISS sees one, else on the host."""
+
+    def __init__(self, vectors: Floats) -> None:
+        self._host = faiss.IndexFlatIP(vectors.shape[1])
+        self._host.add(vectors)
+        self._gpu: Any = None
+        if len(vectors) and faiss.get_num_gpus():
+            self._resources = faiss.StandardGpuResources()
+            self._resources.setTempMemory(_GPU_SCRATCH_BYTES)
+            self._gpu = faiss.index_cpu_to_gpu(self._resources, 0, self._host)
+        # A view on what FAISS holds anyway, so that the host keeps one copy only.
+        self.vectors: Floats = (
+            faiss.rev_swig_ptr(self._host.get_xb(), vectors.size).reshape(vectors.shape) if vectors.size else vectors
+        )
+        self.largest_norm = float(row_norms(self.vectors).max(initial=0.0))
+
+    def __len__(self) -> int:
+        """Return the number of rows, stale ones included."""
+        return len(self.vectors)
+
+    @property
+    def on_gpu(self) -> bool:
+        """Whether searches run on a GPU."""
+        return self._gpu is not None
+
+    def search(self, queries: Floats, fetch: int) -> Top:
+        """Return the ``fetch`` rows (or all) with the largest float32 inner products."""
+        fetch = min(fetch, len(self))
+        searcher = self._gpu if self._gpu is not None and fetch <= _GPU_LARGEST_K else self._host
+        scores, rows = searcher.search(queries, fetch)
+        return Top(scores, rows, _cut(scores, all_rows=fetch == len(self)))
+
+
+class Delta:
+    """Rows on the host that are appended to until a new sealed part takes them in."""
+
+    def __init__(self, dim: int) -> None:
+        self._vectors = np.empty((0, dim), np.float32)
+        self._slots = np.empty(0, np.int64)
+        self._size = 0
+        self.largest_norm = 0.0
+
+    def __len__(self) -> int:
+        """Return the number of rows, stale ones included."""
+        return self._size
+
+    @property
+    def vectors(self) -> Floats:
+        """All rows, float32 ``[n, dim]``."""
+        return self._vectors[: self._size]
+
+    @property
+    def slots(self) -> Ints:
+        """The slot of each row."""
+        return self._slots[: self._size]
+
+    def append(self, slots: Ints, vectors: Floats) -> None:
+        """Add rows at the end."""
+        size = self._size + len(slots)
+        if size > len(self._slots):
+            # Doubling makes the cost of copying constant for each row.
+            room = max(size, 2 * self._size)
+            old_vectors, old_slots = self.vectors, self.slots
+            self._vectors = np.empty((room, vectors.shape[1]), np.float32)
+            self._slots = np.empty(room, np.int64)
+            self._vectors[: self._size] = old_vectors
+            self._slots[: self._size] = old_slots
+        self._vectors[self._size : size] = vectors
+        self._slots[self._size : size] = slots
+        self._size = size
+        self.largest_norm = max(self.largest_norm, float(row_norms(vectors).max(initial=0.0)))
+
+    def search(self, queries: Floats, fetch: int) -> Top:
+        """Return the ``fetch`` rows (or all) with the largest float32 inner products."""
+        fetch = min(fetch, len(self))
+        scores, rows = faiss.knn(queries, self.vectors, fetch, metric=faiss.METRIC_INNER_PRODUCT)
+        return Top(scores, rows, _cut(scores, all_rows=fetch == len(self)))
+
+
+def _cut(scores: Floats, *, all_rows: bool) -> Doubles:
+    return np.full(len(scores), -np.inf) if all_rows else scores[:, -1].astype(np.float64)
+
+
+def rounding_bound(queries: Floats, part: Part) -> Doubles:
+    """Return how far a float32 inner product with a row of ``part`` may be from the true one, ``[q]``.
+
+    Higham, Accuracy and Stability of Numerical Algorithms, section 3.1: at most n u / (1 - n u) times the
+    inner product of the absolute values, which is at most the product of the lengths; u is 2^-24. The
+    factor here is more than twice that.
+    """
+    dim = queries.shape[1]
+    lengths: Doubles = row_norms(queries).astype(np.float64) * part.largest_norm
+    return lengths * ((dim + 8) * 2.0**-23)

@@ -1,0 +1,63 @@
+"""TensorFlow and Keras, set up once. Import them from here, never directly.
+
+Inference must give the same bits on every run: a worker that was killed and started again writes the
+same codes. Hence deterministic kernels, full float32 products, and one batch shape (:class:`FixedBatch`).
+"""
+
+from __future__ import annotations
+
+import os
+from typing import Any, Final
+
+import numpy as np
+
+from models.arrays import Floats, float_matrix
+
+# Must be set before the import: it silences start-up notes, errors still show.
+os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
+os.environ["KERAS_BACKEND"] = "tensorflow"
+
+import keras
+import tensorflow as tf
+
+__all__ = ["BATCH", "FixedBatch", "keras", "tf"]
+
+# Rows of the one compiled shape. Larger batches are cut, smaller ones padded.
+BATCH: Final = 256
+
+# Without growth TensorFlow takes the whole GPU and leaves nothing to FAISS in the same process.
+for _gpu in tf.config.list_physical_devices("GPU"):
+    tf.config.experimental.set_memory_growth(_gpu, True)
+tf.config.experimental.enable_op_determinism()
+tf.config.experimental.enable_tensor_float_32_execution(False)
+
+
+class FixedBatch:
+    """A Keras model compiled for ``[BATCH, width]`` only.
+
+    A new shape would be traced and compiled anew, and might use another kernel, which changes the last
+    bits. With one shape a row's result depends neither on its company nor on its place in the batch.
+    """
+
+    def __init__(self, model: Any, width: int) -> None:
+        self._width = width
+        self._run = tf.function(
+            lambda batch: model(batch, training=False), input_signature=[tf.TensorSpec((BATCH, width), tf.float32)]
+        )
+        # Traced here, so that the first real batch is not the slow one.
+        self._out_width: int = self._run(np.zeros((BATCH, width), np.float32)).shape[1]
+
+    def __call__(self, rows: Floats) -> Floats:
+        """Return the model's output, float32 ``[n, outputs]``, for float32 ``[n, width]``."""
+        rows = float_matrix(rows, self._width, "model input")
+        result = np.empty((len(rows), self._out_width), np.float32)
+        padded = np.zeros((BATCH, self._width), np.float32)
+        for start in range(0, len(rows), BATCH):
+            chunk = rows[start : start + BATCH]
+            if len(chunk) < BATCH:
+                padded[: len(chunk)] = chunk
+                padded[len(chunk) :] = 0
+                result[start:] = self._run(padded).numpy()[: len(chunk)]
+            else:
+                result[start : start + BATCH] = self._run(chunk).numpy()
+        return result

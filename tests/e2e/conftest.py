@@ -1,0 +1,127 @@
+"""A trained toy model, and workers that run under it."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+import redis
+from kafka import KafkaConsumer, TopicPartition
+
+from schemas.events import InteractionEvent, ItemEvent, encode
+from schemas.keys import Keys
+from schemas.settings import Settings
+from tests.e2e.world import World, make_world
+from tests.processes import environment
+from workers import connections
+from workers.lookup import current_version
+
+DEADLINE_S = 60.0
+
+
+def wait_until(condition: Callable[[], object], what: str, deadline_s: float = DEADLINE_S) -> None:
+    """Wait until ``condition`` holds, and fail with ``what`` when it does not in time."""
+    end = time.monotonic() + deadline_s
+    while not condition():
+        if time.monotonic() > end:
+            pytest.fail(f"not within {deadline_s:.0f} s: {what}")
+        time.sleep(0.02)
+
+
+def publish(settings: Settings, events: list[ItemEvent] | list[InteractionEvent]) -> None:
+    """Publish ``events`` and wait for the acknowledgement of each."""
+    producer = connections.producer(settings, linger_ms=5)
+    futures = []
+    for event in events:
+        item = isinstance(event, ItemEvent)
+        topic = settings.kafka.items_topic if item else settings.kafka.interactions_topic
+        key = event.item_id if item else event.user_id
+        futures.append(producer.send(topic, key=key.encode(), value=encode(event)))
+    for future in futures:
+        future.get(timeout=30)
+    producer.close()
+
+
+class Progress:
+    """Where the workers stand, by the positions in Redis and the ends of the topics."""
+
+    def __init__(self, settings: Settings, client: redis.Redis) -> None:
+        self._settings = settings
+        self._redis = client
+        self._keys = Keys(settings.redis.prefix)
+        self._consumer: KafkaConsumer = connections.consumer(settings, None)
+
+    def ends(self, topic: str) -> dict[int, int]:
+        """Return the end offset of each partition of ``topic``."""
+        found = self._consumer.partitions_for_topic(topic) or {0}
+        ends = self._consumer.end_offsets([TopicPartition(topic, partition) for partition in found])
+        return {partition.partition: offset for partition, offset in ends.items()}
+
+    def position(self, topic: str, partition: int) -> int:
+        """Return the stored position of a partition."""
+        version = current_version(self._redis, self._keys) or ""
+        items = topic == self._settings.kafka.items_topic
+        keys = self._keys.items(version, partition) if items else self._keys.users(partition)
+        return int(self._redis.hget(keys.position, "next") or 0)  # type: ignore[arg-type]
+
+    def consumed(self, topic: str) -> int:
+        """Return how many records of ``topic`` are behind the positions."""
+        return sum(self.position(topic, partition) for partition in self.ends(topic))
+
+    def done(self, topic: str) -> bool:
+        """Return whether everything published on ``topic`` is processed."""
+        return all(self.position(topic, partition) >= end for partition, end in self.ends(topic).items())
+
+    def wait(self) -> None:
+        """Wait until both topics are processed."""
+        kafka = self._settings.kafka
+        for topic in (kafka.items_topic, kafka.interactions_topic):
+            wait_until(lambda topic=topic: self.done(topic), f"all of {topic} processed")  # type: ignore[misc]
+
+    def close(self) -> None:
+        """Close the consumer."""
+        self._consumer.close(timeout_ms=1000)
+
+
+@pytest.fixture(scope="session")
+def world() -> World:
+    return make_world()
+
+
+@pytest.fixture(scope="session")
+def trained(world: World, tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, str]:
+    """Train on the world from files, by the command line; return registry and version."""
+    directory = tmp_path_factory.mktemp("trained")
+    files = {"items": world.items, "interactions": world.interactions}
+    for name, events in files.items():
+        (directory / f"{name}.jsonl").write_bytes(b"".join(encode(event) + b"\n" for event in events))
+    registry = directory / "models"
+    settings = Settings(home=directory, model={"registry": registry, "latent_dim": 4, "user_dim": 16})
+    command = [sys.executable, "-m", "workers.cli", "train", "--no-promote"]
+    for name in files:
+        command += [f"--{name}", str(directory / f"{name}.jsonl")]
+    done = subprocess.run(command, env=environment(settings), capture_output=True, text=True, timeout=240, check=False)
+    assert done.returncode == 0, done.stderr
+    (version,) = [path.name for path in registry.iterdir() if not path.name.startswith(".")]
+    return registry, version
+
+
+@pytest.fixture
+def served(settings: Settings, redis_client: redis.Redis, trained: tuple[Path, str]) -> Settings:
+    """Settings under which the trained model is the current one, with the topics made."""
+    registry, version = trained
+    changed = settings.model_copy(update={"model": settings.model.model_copy(update={"registry": registry})})
+    connections.ensure_topics(changed)
+    redis_client.hset(Keys(changed.redis.prefix).model, "version", version)
+    return changed
+
+
+@pytest.fixture
+def progress(served: Settings, redis_client: redis.Redis) -> Iterator[Progress]:
+    watched = Progress(served, redis_client)
+    yield watched
+    watched.close()

@@ -1,0 +1,79 @@
+"""Folding interactions into histories."""
+
+import math
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from schemas.records import Touch, pack_history, unpack_history
+from workers.decoding import Interaction
+from workers.histories import Histories, popularity_terms
+
+
+def _interaction(item: str, weight: float = 1.0, timestamp: float = 0.0, user: str = "anna") -> Interaction:
+    return Interaction(user, item, "view", weight, timestamp, 2_000_000_000_000)
+
+
+def _items(histories: Histories, user: str = "anna") -> list[str]:
+    return [item for item, _ in histories.weighted(user)]
+
+
+def test_repeated_item_moves_to_the_end_with_its_new_weight() -> None:
+    histories = Histories({"anna": None}, limit=10)
+    for item, weight in [("a", 1.0), ("b", 2.0), ("a", 3.0)]:
+        histories.fold(_interaction(item, weight))
+    assert histories.weighted("anna") == [("b", 2.0), ("a", 3.0)]
+
+
+def test_retraction_removes_the_item_and_the_last_one_the_user() -> None:
+    histories = Histories({"anna": None}, limit=10)
+    changes = [histories.fold(_interaction(item, weight)) for item, weight in [("a", 1.0), ("b", 1.0), ("a", 0.0), ("b", 0.0)]]
+    assert changes == [1, 0, 0, -1]
+    assert histories.packed() == {"anna": None}
+
+
+def test_retraction_of_what_never_was_changes_nothing() -> None:
+    histories = Histories({"anna": pack_history([Touch("a", 1.0, 5.0, "view")])}, limit=10)
+    assert histories.fold(_interaction("b", 0.0)) == 0
+    assert _items(histories) == ["a"]
+
+
+def test_oldest_is_forgotten_beyond_the_limit() -> None:
+    histories = Histories({"anna": None}, limit=3)
+    for item in "abcde":
+        histories.fold(_interaction(item))
+    assert _items(histories) == ["c", "d", "e"]
+
+
+@given(
+    st.lists(st.tuples(st.sampled_from("abcdef"), st.sampled_from([0.0, 0.5, 2.0])), max_size=30),
+    st.integers(0, 30),
+)
+def test_a_history_does_not_depend_on_where_the_batch_was_cut(events: list[tuple[str, float]], cut: int) -> None:
+    whole = Histories({"anna": None}, limit=4)
+    for item, weight in events:
+        whole.fold(_interaction(item, weight))
+    first = Histories({"anna": None}, limit=4)
+    for item, weight in events[:cut]:
+        first.fold(_interaction(item, weight))
+    second = Histories(first.packed(), limit=4)
+    for item, weight in events[cut:]:
+        second.fold(_interaction(item, weight))
+    assert second.packed() == whole.packed()
+    assert len(unpack_history(whole.packed()["anna"])) <= 4
+
+
+def test_popularity_halves_with_each_half_life() -> None:
+    day = 86_400.0
+    terms = popularity_terms([_interaction("old", 1.0, 0.0), _interaction("new", 1.0, 7 * day)], half_life_days=7)
+    assert terms[0::2] == ["old", "new"]
+    assert [2.0**x for x in terms[1::2] if isinstance(x, float)] == pytest.approx([1.0, 2.0])
+
+
+def test_popularity_ignores_retractions_and_cuts_times_in_the_future() -> None:
+    produced = 2_000_000_000.0
+    terms = popularity_terms(
+        [_interaction("gone", 0.0), _interaction("future", 4.0, produced * 3)], half_life_days=1
+    )
+    assert terms == ["future", produced / 86_400 + math.log2(4.0)]

@@ -1,0 +1,1 @@
+"""Processes: consume, encode, store, recommend, train; the command line, metrics and health."""

@@ -1,0 +1,183 @@
+"""Clients of Kafka and Redis, made from the settings, and the topics."""
+
+from __future__ import annotations
+
+import ssl
+from collections.abc import Sequence
+from typing import Any, Final
+
+import redis
+from kafka import KafkaAdminClient, KafkaConsumer, KafkaProducer
+from kafka.errors import KafkaError, TopicAlreadyExistsError
+from redis.backoff import ExponentialBackoff
+from redis.retry import Retry
+
+from schemas.settings import KafkaSettings, RedisSettings, Settings
+
+KAFKA_TIMEOUT_MS: Final = 10_000
+# A dead letter carries the event and, in its headers, the reason.
+_HEADER_ROOM: Final = 64 * 1024
+
+
+class ConnectionFailed(Exception):  # noqa: N818 - it is what a person reads
+    """Kafka or Redis cannot be reached as the settings say."""
+
+
+def redis_client(settings: RedisSettings) -> redis.Redis:
+    """Return a connected client (replies are bytes); commands are repeated after a lost connection.
+
+    Every write of the workers may be repeated: the Lua calls check the position first.
+
+    Raises:
+        ConnectionFailed: no address, or no answer from it.
+    """
+    url = settings.url.get_secret_value()
+    if not url:
+        raise ConnectionFailed(
+            "no Redis address: run `latentstream stack up`, or set LATENTSTREAM_REDIS__URL=redis://host:port/0"
+        )
+    client = redis.Redis.from_url(
+        url,
+        protocol=2,  # Replies as lists, the same shape from every server version.
+        socket_timeout=settings.timeout_s,
+        socket_connect_timeout=settings.timeout_s,
+        retry=Retry(ExponentialBackoff(cap=1.0, base=0.05), retries=3),
+        health_check_interval=30,
+    )
+    try:
+        client.ping()
+    except redis.RedisError as error:
+        raise ConnectionFailed(f"Redis does not answer as LATENTSTREAM_REDIS__URL says: {error}") from error
+    return client
+
+
+def consumer(settings: Settings, group: str | None, **options: Any) -> KafkaConsumer:
+    """Return a consumer that never commits by itself and starts at the beginning.
+
+    Raises:
+        ConnectionFailed: no address, or no answer from it.
+    """
+    defaults: dict[str, Any] = {
+        "group_id": group and f"{settings.kafka.group_prefix}-{group}",
+        "enable_auto_commit": False,
+        "auto_offset_reset": "earliest",
+        "allow_auto_create_topics": False,
+        "session_timeout_ms": settings.kafka.session_timeout_ms,
+        "heartbeat_interval_ms": settings.kafka.session_timeout_ms // 10,
+        "max_poll_interval_ms": settings.kafka.max_poll_interval_ms,
+        "max_poll_records": settings.events.batch,
+    }
+    return _connected(KafkaConsumer, settings.kafka, defaults | options)
+
+
+def producer(settings: Settings, **options: Any) -> KafkaProducer:
+    """Return an idempotent producer that waits for all in-sync replicas.
+
+    Raises:
+        ConnectionFailed: no address, or no answer from it.
+    """
+    defaults: dict[str, Any] = {
+        "acks": "all",
+        "enable_idempotence": True,
+        "compression_type": "lz4",
+        "max_request_size": _largest_message(settings),
+    }
+    return _connected(KafkaProducer, settings.kafka, defaults | options)
+
+
+def admin(settings: KafkaSettings) -> KafkaAdminClient:
+    """Return an admin client.
+
+    Raises:
+        ConnectionFailed: no address, or no answer from it.
+    """
+    return _connected(KafkaAdminClient, settings, {})
+
+
+def ensure_topics(settings: Settings) -> None:
+    """Create the topics that are missing, where the settings allow it.
+
+    Raises:
+        ConnectionFailed: a topic is missing and may not or cannot be created.
+    """
+    kafka = settings.kafka
+    # Events above the limit must still reach the worker, which gives the reason; and so must their
+    # dead letters. Twice the limit leaves room for both.
+    largest = {"max.message.bytes": str(_largest_message(settings))}
+    configs = {
+        kafka.items_topic: largest | {"cleanup.policy": "compact"},
+        kafka.interactions_topic: largest,
+        kafka.dead_letters_topic: largest,
+    }
+    client = admin(kafka)
+    try:
+        missing = set(configs) - set(client.list_topics())
+        if not missing:
+            return
+        if not kafka.create_topics:
+            raise ConnectionFailed(
+                f"topics are missing: {', '.join(sorted(missing))}. Create them, or set "
+                "LATENTSTREAM_KAFKA__CREATE_TOPICS=true"
+            )
+        for topic in sorted(missing):
+            _create_topic(client, kafka, topic, configs[topic])
+    finally:
+        client.close()
+
+
+def _create_topic(client: KafkaAdminClient, kafka: KafkaSettings, topic: str, configs: dict[str, str]) -> None:
+    shape = {
+        "num_partitions": kafka.partitions,
+        "replication_factor": kafka.replication_factor,
+        "configs": configs,
+    }
+    try:
+        client.create_topics({topic: shape}, timeout_ms=KAFKA_TIMEOUT_MS, wait_for_metadata=True)
+    except TopicAlreadyExistsError:
+        return  # Another worker that starts now was faster.
+    except KafkaError as error:
+        raise ConnectionFailed(f"topic {topic!r} cannot be created: {error}") from error
+
+
+def partitions(client: KafkaConsumer, topics: Sequence[str]) -> dict[str, int]:
+    """Return the number of partitions of each topic.
+
+    Raises:
+        ConnectionFailed: a topic does not exist.
+    """
+    counts = {}
+    for topic in topics:
+        found = client.partitions_for_topic(topic)
+        if not found:
+            raise ConnectionFailed(f"topic {topic!r} does not exist")
+        counts[topic] = len(found)
+    return counts
+
+
+def _largest_message(settings: Settings) -> int:
+    return 2 * settings.events.max_bytes + _HEADER_ROOM
+
+
+def _connected(kind: Any, kafka: KafkaSettings, options: dict[str, Any]) -> Any:
+    """Return ``kind(**options)`` with addresses and credentials, its errors put in plain words."""
+    if not kafka.bootstrap_servers:
+        raise ConnectionFailed(
+            "no Kafka address: run `latentstream stack up`, or set LATENTSTREAM_KAFKA__BOOTSTRAP_SERVERS=host:port"
+        )
+    options |= {
+        "bootstrap_servers": kafka.bootstrap_servers.split(","),
+        "security_protocol": kafka.security_protocol,
+    }
+    if kafka.ssl_cafile:
+        options["ssl_context"] = ssl.create_default_context(cafile=kafka.ssl_cafile)
+    if kafka.sasl_mechanism:
+        password = kafka.sasl_password
+        options |= {
+            "sasl_mechanism": kafka.sasl_mechanism,
+            "sasl_plain_username": kafka.sasl_username,
+            "sasl_plain_password": password and password.get_secret_value(),
+        }
+    try:
+        return kind(**options)
+    except KafkaError as error:
+        raise ConnectionFailed(f"Kafka does not answer at {kafka.bootstrap_servers}: {error}") from error

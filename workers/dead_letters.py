@@ -1,0 +1,105 @@
+"""What cannot be processed: the original bytes on their own topic, with the reason in headers."""
+
+from __future__ import annotations
+
+from collections import deque
+from dataclasses import dataclass
+from typing import Final
+
+import structlog
+from kafka import KafkaProducer
+from kafka.consumer.fetcher import ConsumerRecord
+
+from schemas.events import BadEvent
+from schemas.settings import Settings
+from workers import metrics
+
+log = structlog.get_logger()
+
+FLUSH_TIMEOUT_S: Final = 30
+HEADER_TOPIC: Final = "dead-letter-topic"
+HEADER_PARTITION: Final = "dead-letter-partition"
+HEADER_OFFSET: Final = "dead-letter-offset"
+HEADER_EXCEPTION: Final = "dead-letter-exception"
+HEADER_MESSAGE: Final = "dead-letter-message"
+HEADERS: Final = (HEADER_TOPIC, HEADER_PARTITION, HEADER_OFFSET, HEADER_EXCEPTION, HEADER_MESSAGE)
+MAX_REASON: Final = 1000
+
+
+class TooManyDeadLetters(Exception):  # noqa: N818
+    """So many events were bad that the topic itself is suspect."""
+
+
+@dataclass(frozen=True, slots=True)
+class Rejected:
+    """A record and why it cannot be processed."""
+
+    record: ConsumerRecord
+    reason: BadEvent
+
+
+class DeadLetters:
+    """Publishes rejected records and stops the worker when there are too many."""
+
+    def __init__(self, producer: KafkaProducer, settings: Settings) -> None:
+        self._producer = producer
+        self._topic = settings.kafka.dead_letters_topic
+        self._limit = settings.events.dead_letter_limit
+        self._recent: deque[bool] = deque(maxlen=settings.events.dead_letter_window)
+
+    def publish(self, rejected: list[Rejected]) -> None:
+        """Publish and wait until every letter is acknowledged.
+
+        Raises:
+            KafkaError: a letter was not acknowledged; the batch must not be committed.
+        """
+        if not rejected:
+            return
+        futures = [self._send(letter) for letter in rejected]
+        self._producer.flush(timeout=FLUSH_TIMEOUT_S)
+        for future in futures:
+            future.get(timeout=FLUSH_TIMEOUT_S)
+        for letter in rejected:
+            metrics.DEAD_LETTERS.labels(letter.record.topic, type(letter.reason).__name__).inc()
+
+    def check_limit(self, total: int, rejected: list[Rejected]) -> None:
+        """Count a committed batch of ``total`` records.
+
+        Raises:
+            TooManyDeadLetters: more than the limit of the last records were bad.
+        """
+        self._recent.extend([False] * (total - len(rejected)))
+        self._recent.extend([True] * len(rejected))
+        bad = sum(self._recent)
+        if bad >= self._limit:
+            last = rejected[-1] if rejected else None
+            example = f", last {type(last.reason).__name__}: {last.reason}" if last else ""
+            raise TooManyDeadLetters(
+                f"{bad} of the last {len(self._recent)} events could not be processed{example}. Stopped, nothing is "
+                "lost: see `latentstream dead-letters list`, repair the producer and restart, or raise "
+                "LATENTSTREAM_EVENTS__DEAD_LETTER_LIMIT"
+            )
+
+    def close(self) -> None:
+        """Close the producer."""
+        self._producer.close(timeout=FLUSH_TIMEOUT_S)
+
+    def _send(self, letter: Rejected):  # type: ignore[no-untyped-def]
+        record, reason = letter.record, letter.reason
+        log.warning(
+            "dead_letter",
+            topic=record.topic,
+            partition=record.partition,
+            offset=record.offset,
+            exception=type(reason).__name__,
+            reason=str(reason)[:MAX_REASON],
+        )
+        headers = [header for header in record.headers if header[0] not in HEADERS]
+        headers += [
+            (HEADER_TOPIC, record.topic.encode()),
+            (HEADER_PARTITION, str(record.partition).encode()),
+            (HEADER_OFFSET, str(record.offset).encode()),
+            (HEADER_EXCEPTION, type(reason).__name__.encode()),
+            (HEADER_MESSAGE, str(reason)[:MAX_REASON].encode(errors="replace")),
+        ]
+        return self._producer.send(self._topic, key=record.key, value=record.value, headers=headers)

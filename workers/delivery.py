@@ -1,0 +1,129 @@
+"""Nothing lost, nothing twice: the position of a partition is written in one Lua call with its data.
+
+What is true after each step of a batch:
+
+1. *dead letters flushed*: what cannot be processed is safe elsewhere;
+2. *lists written* (recommender only): derived data, written again by a replay;
+3. *committed*: data, change log and position are in Redis together, or none of them is;
+4. *committed to Kafka*: lag is visible. Nothing depends on it.
+
+A crash before 3 replays the batch; one after it does not. A worker that lost its partition has an old
+epoch and is refused at 3.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Final
+
+import redis
+
+from schemas.keys import Keys
+
+Argument = str | bytes | int | float
+# Lua's unpack is limited to about 8,000 values; a command with more arguments is divided by the caller.
+MAX_ARGUMENTS: Final = 4000
+_HERE: Final = Path(__file__).parent
+
+
+class Refused(Exception):  # noqa: N818
+    """A newer owner has claimed the partition: this worker must not write to it."""
+
+
+class Moved(Exception):  # noqa: N818
+    """The stored position is not where this batch begins: a write succeeded whose answer was lost."""
+
+
+@dataclass(slots=True)
+class Position:
+    """Where a partition stands: who owns it, what comes next, and the size of its buckets."""
+
+    epoch: int
+    next: int
+    ids: int
+    buckets: int
+
+
+class Batch:
+    """The writes of one batch of one partition, applied together or not at all."""
+
+    def __init__(self, position_key: str) -> None:
+        self._keys: dict[str, int] = {position_key: 1}
+        self._arguments: list[Argument] = []
+
+    def add(self, key: str, command: str, *arguments: Argument) -> None:
+        """Append ``command key arguments…``; the key must share the partition's hash tag."""
+        index = self._keys.setdefault(key, len(self._keys) + 1)
+        self._arguments += (index, command, len(arguments), *arguments)
+
+    def set_fields(self, key: str, fields: dict[str, bytes]) -> None:
+        """Append the HSET of all ``fields``, in as many commands as it takes."""
+        flat: list[Argument] = [part for field in fields.items() for part in field]
+        for start in range(0, len(flat), MAX_ARGUMENTS):
+            self.add(key, "HSET", *flat[start : start + MAX_ARGUMENTS])
+
+    @property
+    def keys(self) -> list[str]:
+        """All keys, the position first."""
+        return list(self._keys)
+
+    @property
+    def arguments(self) -> list[Argument]:
+        """The operations, as the script reads them."""
+        return self._arguments
+
+
+class PositionStore:
+    """Claims partitions and commits batches."""
+
+    def __init__(self, client: redis.Redis, keys: Keys) -> None:
+        self._redis = client
+        self._keys = keys
+        self._claim = client.register_script((_HERE / "claim.lua").read_text())
+        self._commit = client.register_script((_HERE / "commit.lua").read_text())
+
+    def claim(self, position_key: str, beginning: int) -> Position:
+        """Make this worker the owner of a partition and return where it stands.
+
+        ``beginning`` is the offset to start at when nobody has owned the partition before.
+        """
+        while True:
+            epoch = int(self._redis.incr(self._keys.epoch))
+            reply = self._claim(keys=[position_key], args=[epoch, beginning])
+            position = Position(*map(int, reply))
+            # After a restore of an older Redis the counter may lag behind: go on until it has passed.
+            if position.epoch == epoch:
+                return position
+
+    def commit(self, batch: Batch, position: Position, following: int) -> None:
+        """Write ``batch`` and move the position to the offset ``following``.
+
+        Raises:
+            Refused: another worker owns the partition.
+            Moved: the position in Redis is not ``position.next``.
+            redis.RedisError: no answer; the batch is written or not, and may be committed again.
+        """
+        status, value = self._commit(keys=batch.keys, args=[position.epoch, position.next, following, *batch.arguments])
+        if status == b"refused":
+            raise Refused(f"epoch {position.epoch} is over, the owner has {value.decode()}")
+        if status == b"moved":
+            raise Moved(f"position is {value.decode()}, the batch begins at {position.next}")
+        position.next = following
+
+
+class ListWriter:
+    """Writes finished lists so that an older one never replaces a newer one."""
+
+    def __init__(self, client: redis.Redis) -> None:
+        self._redis = client
+        self._script = client.register_script((_HERE / "set_newer.lua").read_text())
+
+    def write(self, lists: list[tuple[str, bytes, str]]) -> int:
+        """Write ``(key, document, order)`` for each list; return how many were refused as older."""
+        if not lists:
+            return 0
+        pipeline = self._redis.pipeline(transaction=False)
+        for key, document, order in lists:
+            self._script(keys=[key], args=[document, document.index(order.encode()), order], client=pipeline)
+        return sum(not written for written in pipeline.execute())

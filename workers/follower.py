@@ -1,0 +1,122 @@
+"""Loads the buckets of codes once, then follows the change logs, on a thread of its own."""
+
+from __future__ import annotations
+
+import threading
+from typing import Any, Final, cast
+
+import redis
+import structlog
+
+from schemas.keys import ItemKeys, Keys
+from schemas.records import LogEntry
+from workers import metrics
+from workers.catalogue import Catalogue
+
+log = structlog.get_logger()
+
+BLOCK_MS: Final = 500
+BATCHES_AT_A_TIME: Final = 100
+BUCKETS_AT_A_TIME: Final = 100
+RETRY_S: Final = 1.0
+_Reply = list[tuple[bytes, list[tuple[bytes, dict[bytes, bytes]]]]]
+
+
+class Follower:
+    """Keeps a catalogue equal to the codes in Redis.
+
+    ``loaded`` is set once every partition has been read for the first time.
+    """
+
+    def __init__(self, client: redis.Redis, keys: Keys, version: str, partitions: int, catalogue: Catalogue) -> None:
+        self._redis = client
+        self._partitions = {partition: keys.items(version, partition) for partition in range(partitions)}
+        self._catalogue = catalogue
+        self._positions: dict[int, int] = {}
+        self._stop = threading.Event()
+        self._thread = threading.Thread(target=self._run, name="follower", daemon=True)
+        self.loaded = threading.Event()
+
+    def start(self) -> None:
+        """Begin loading in the background."""
+        self._thread.start()
+
+    def close(self) -> None:
+        """Stop following."""
+        self._stop.set()
+        self._thread.join(timeout=2 * BLOCK_MS / 1000 + RETRY_S)
+
+    def _run(self) -> None:
+        while not self._stop.is_set():
+            try:
+                self._load_missing()
+                self.loaded.set()
+                self._follow()
+            except redis.RedisError as error:
+                metrics.FAILURES.labels(type(error).__name__).inc()
+                log.warning("follower_retrying", error=type(error).__name__, reason=str(error))
+                self._stop.wait(RETRY_S)
+
+    def _load_missing(self) -> None:
+        for partition, keys in self._partitions.items():
+            if partition not in self._positions and not self._stop.is_set():
+                self._load(partition, keys)
+
+    def _load(self, partition: int, keys: ItemKeys) -> None:
+        """Read all buckets. The position is read first: what changes meanwhile is in the log after it."""
+        following, buckets = self._position(keys)
+        seen: set[str] = set()
+        start = 0
+        while start < buckets:
+            stop = min(start + BUCKETS_AT_A_TIME, buckets)
+            pipeline = self._redis.pipeline(transaction=False)
+            for bucket in range(start, stop):
+                pipeline.hgetall(keys.codes(bucket))
+            stored = {name.decode(): record for part in pipeline.execute() for name, record in part.items()}
+            seen |= stored.keys()
+            self._catalogue.apply(partition, list(stored), list(stored.values()))
+            start = stop
+            # A split moves ids to higher buckets only, so that reading upwards misses none.
+            buckets = self._position(keys)[1]
+        self._catalogue.retain(partition, seen)
+        self._positions[partition] = following
+        log.info("codes_loaded", partition=partition, items=len(seen), offset=following)
+
+    def _position(self, keys: ItemKeys) -> tuple[int, int]:
+        following, buckets = self._redis.hmget(keys.position, "next", "buckets")
+        return int(following or 0), int(buckets or 1)
+
+    def _follow(self) -> None:
+        streams: dict[Any, Any] = {
+            keys.log: f"{self._positions[partition]}-0" for partition, keys in self._partitions.items()
+        }
+        by_log = {keys.log.encode(): partition for partition, keys in self._partitions.items()}
+        reply = cast(_Reply, self._redis.xread(streams, count=BATCHES_AT_A_TIME, block=BLOCK_MS))
+        if not reply:
+            self._check_for_restore()
+        for name, entries in reply:
+            self._apply(by_log[name], entries)
+
+    def _apply(self, partition: int, entries: list[tuple[bytes, dict[bytes, bytes]]]) -> None:
+        ids: list[str] = []
+        records: list[bytes] = []
+        position = self._positions[partition]
+        for entry_id, fields in entries:
+            entry = LogEntry.unpack(fields[b"batch"])
+            if entry.base > position:
+                log.warning("log_gap", partition=partition, position=position, base=entry.base)
+                del self._positions[partition]
+                return
+            position = int(entry_id.partition(b"-")[0])
+            ids += entry.ids
+            records += entry.records
+        self._catalogue.apply(partition, ids, records)
+        self._positions[partition] = position
+
+    def _check_for_restore(self) -> None:
+        """Load a partition again when its position went back: Redis was restored to an older state."""
+        for partition, keys in self._partitions.items():
+            stored = self._position(keys)[0]
+            if stored < self._positions[partition]:
+                log.warning("position_went_back", partition=partition, position=stored)
+                del self._positions[partition]

@@ -1,0 +1,59 @@
+"""The main loop of every worker: poll, process, repeat; after a failure, claim again and go on."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable
+from typing import Final, Protocol
+
+import redis
+import structlog
+from kafka.errors import KafkaError
+
+from workers import metrics
+from workers.health import Health
+from workers.source import PartitionRecords, Source
+
+log = structlog.get_logger()
+
+POLL_TIMEOUT_S: Final = 0.1
+FIRST_BACKOFF_S: Final = 0.1
+MAX_BACKOFF_S: Final = 5.0
+
+
+class Session(Protocol):
+    """What one worker does under one model version."""
+
+    source: Source
+
+    def step(self, batches: list[PartitionRecords]) -> None:
+        """Process and commit what was polled."""
+
+    def between(self) -> bool:
+        """Do a small piece of other work; return whether more of it waits."""
+
+
+def run(session: Session, health: Health, stop: threading.Event, superseded: Callable[[], bool]) -> None:
+    """Run ``session`` until ``stop`` is set or ``superseded`` says that a newer model takes over.
+
+    A stop is only seen between batches, so what was polled is finished first (it drains).
+    """
+    backoff = FIRST_BACKOFF_S
+    busy = False
+    while not stop.is_set():
+        health.beat()
+        try:
+            batches = session.source.poll(0 if busy else POLL_TIMEOUT_S)
+            if batches:
+                session.step(batches)
+            busy = session.between()
+            if superseded():
+                return
+            backoff = FIRST_BACKOFF_S
+        except (redis.RedisError, KafkaError) as error:
+            # Nothing of the batch is committed: it is read again from the position in Redis.
+            metrics.FAILURES.labels(type(error).__name__).inc()
+            log.warning("retrying", error=type(error).__name__, reason=str(error), wait_s=backoff)
+            session.source.rewind()
+            stop.wait(backoff)
+            backoff = min(2 * backoff, MAX_BACKOFF_S)

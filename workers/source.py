@@ -1,0 +1,217 @@
+"""The consuming side of delivery: partitions are claimed in Redis before a record of them is read."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+from typing import Final
+
+import structlog
+from kafka import ConsumerRebalanceListener, KafkaConsumer, TopicPartition
+from kafka.consumer.fetcher import ConsumerRecord
+from kafka.errors import KafkaError
+from kafka.structs import OffsetAndMetadata
+
+from workers import metrics
+from workers.delivery import Batch, Moved, Position, PositionStore, Refused
+
+log = structlog.get_logger()
+
+# Kafka's own offsets are for lag and autoscaling only, which look every few seconds.
+COMMIT_INTERVAL_S: Final = 1.0
+CLOSE_TIMEOUT_MS: Final = 5_000
+METADATA_TIMEOUT_MS: Final = 10_000
+
+
+class PositionOutOfRange(Exception):  # noqa: N818
+    """The stored position is outside what the topic holds: it was truncated or made anew."""
+
+
+@dataclass(slots=True)
+class Owned:
+    """A claimed partition."""
+
+    partition: int
+    key: str
+    position: Position
+
+
+@dataclass(slots=True)
+class PartitionRecords:
+    """Consecutive records of one claimed partition."""
+
+    owned: Owned
+    records: list[ConsumerRecord]
+
+    @property
+    def following(self) -> int:
+        """The offset after the last record."""
+        return int(self.records[-1].offset) + 1
+
+
+class _PausedUntilClaimed(ConsumerRebalanceListener):  # type: ignore[misc]  # kafka-python has no types
+    """Notes what changes. It runs on the I/O thread, so the claims are made by the main loop."""
+
+    def __init__(self) -> None:
+        self.consumer: KafkaConsumer | None = None
+        self.unclaimed: set[int] = set()
+
+    def on_partitions_assigned(self, assigned: Iterable[TopicPartition]) -> None:
+        assigned = list(assigned)
+        if self.consumer is not None and assigned:
+            self.consumer.pause(*assigned)
+        self.unclaimed |= {partition.partition for partition in assigned}
+
+    def on_partitions_revoked(self, revoked: Iterable[TopicPartition]) -> None:
+        self.unclaimed -= {partition.partition for partition in revoked}
+
+    def on_partitions_lost(self, lost: Iterable[TopicPartition]) -> None:
+        self.on_partitions_revoked(lost)
+
+
+class Source:
+    """Records of one topic in claimed partitions, and the commit of what was made of them.
+
+    ``on_claimed`` and ``on_dropped`` are called with a partition from the thread that polls.
+    """
+
+    def __init__(
+        self,
+        consumer: KafkaConsumer,
+        topic: str,
+        store: PositionStore,
+        position_key: Callable[[int], str],
+        on_claimed: Callable[[Owned], None] = lambda owned: None,  # noqa: ARG005
+        on_dropped: Callable[[int], None] = lambda partition: None,  # noqa: ARG005
+    ) -> None:
+        self._consumer = consumer
+        self._topic = topic
+        self._store = store
+        self._position_key = position_key
+        self._on_claimed = on_claimed
+        self._on_dropped = on_dropped
+        self._listener = _PausedUntilClaimed()
+        self._listener.consumer = consumer
+        self._committed_at = 0.0
+        self._uncommitted: dict[int, int] = {}
+        self.owned: dict[int, Owned] = {}
+        consumer.subscribe([topic], listener=self._listener)
+
+    def poll(self, timeout_s: float) -> list[PartitionRecords]:
+        """Return new records of each claimed partition; claims partitions that were just assigned.
+
+        Raises:
+            PositionOutOfRange: a stored position does not fit the topic.
+            redis.RedisError, KafkaError: a claim failed and will be tried again at the next poll.
+        """
+        polled = self._consumer.poll(timeout_ms=int(timeout_s * 1000))
+        self._drop_unassigned()
+        newly = self._claim_assigned()
+        self._commit_to_kafka()
+        return [
+            PartitionRecords(self.owned[partition.partition], records)
+            for partition, records in polled.items()
+            if partition.partition in self.owned and partition.partition not in newly
+        ]
+
+    def commit(self, batch: Batch, owned: Owned, following: int) -> bool:
+        """Commit ``batch`` and the position ``following``; return whether it was written.
+
+        Where it was not, the partition is claimed again at the next poll, if it is still assigned.
+        """
+        try:
+            self._store.commit(batch, owned.position, following)
+        except (Refused, Moved) as error:
+            metrics.REFUSED_WRITES.labels(self._topic).inc()
+            log.warning("write_refused", topic=self._topic, partition=owned.partition, reason=str(error))
+            self._release(owned.partition)
+            return False
+        self._uncommitted[owned.partition] = following
+        return True
+
+    def rewind(self) -> None:
+        """Claim everything again: after a failure, what was polled and not committed is read anew."""
+        for partition in list(self.owned):
+            self._release(partition)
+
+    def close(self) -> None:
+        """Commit to Kafka and leave the group."""
+        try:
+            if self._uncommitted:
+                self._consumer.commit(self._kafka_offsets(), timeout_ms=CLOSE_TIMEOUT_MS)
+        except KafkaError as error:
+            log.warning("kafka_commit_failed", topic=self._topic, reason=str(error))
+        self._consumer.close(autocommit=False, timeout_ms=CLOSE_TIMEOUT_MS)
+
+    def _topic_partition(self, partition: int) -> TopicPartition:
+        return TopicPartition(self._topic, partition)
+
+    def _release(self, partition: int) -> None:
+        if self.owned.pop(partition, None) is not None:
+            self._on_dropped(partition)
+        self._uncommitted.pop(partition, None)
+        if self._topic_partition(partition) in self._consumer.assignment():
+            self._consumer.pause(self._topic_partition(partition))
+            self._listener.unclaimed.add(partition)
+
+    def _drop_unassigned(self) -> None:
+        assigned = {partition.partition for partition in self._consumer.assignment()}
+        for partition in set(self.owned) - assigned:
+            log.info("partition_dropped", topic=self._topic, partition=partition)
+            self._release(partition)
+
+    def _claim_assigned(self) -> set[int]:
+        """Claim, seek and resume what was assigned; return the partitions."""
+        newly: set[int] = set()
+        for partition in sorted(self._listener.unclaimed):
+            target = self._topic_partition(partition)
+            # An eager rebalance hands the same partition out again: it is claimed anew all the same.
+            if self.owned.pop(partition, None) is not None:
+                self._on_dropped(partition)
+            owned = self._claim(target)
+            self._consumer.seek(target, owned.position.next)
+            self._consumer.resume(target)
+            self.owned[partition] = owned
+            self._listener.unclaimed.discard(partition)
+            newly.add(partition)
+            log.info(
+                "partition_claimed",
+                topic=self._topic,
+                partition=partition,
+                epoch=owned.position.epoch,
+                offset=owned.position.next,
+            )
+            self._on_claimed(owned)
+        return newly
+
+    def _claim(self, target: TopicPartition) -> Owned:
+        first = self._consumer.beginning_offsets([target], timeout_ms=METADATA_TIMEOUT_MS)[target]
+        end = self._consumer.end_offsets([target], timeout_ms=METADATA_TIMEOUT_MS)[target]
+        key = self._position_key(target.partition)
+        position = self._store.claim(key, first)
+        if not first <= position.next <= end:
+            raise PositionOutOfRange(
+                f"{target.topic}[{target.partition}] holds offsets {first} to {end}, and the position in Redis "
+                f"(key {key}, field next) is {position.next}: the topic was truncated or made anew. To accept the "
+                f"gap, set that field to {first} and restart; to begin from nothing, delete the keys of the prefix"
+            )
+        return Owned(target.partition, key, position)
+
+    def _kafka_offsets(self) -> dict[TopicPartition, OffsetAndMetadata]:
+        offsets = {
+            self._topic_partition(partition): OffsetAndMetadata(offset, "", -1)
+            for partition, offset in self._uncommitted.items()
+        }
+        self._uncommitted = {}
+        return offsets
+
+    def _commit_to_kafka(self) -> None:
+        if self._uncommitted and time.monotonic() - self._committed_at > COMMIT_INTERVAL_S:
+            self._committed_at = time.monotonic()
+            self._consumer.commit_async(self._kafka_offsets(), callback=_log_failed_commit)
+
+
+def _log_failed_commit(offsets: object, response: object) -> None:  # noqa: ARG001
+    if isinstance(response, Exception):
+        log.warning("kafka_commit_failed", reason=str(response))

@@ -1,0 +1,153 @@
+"""``latentstream train``: read events from files or topics, train, write a bundle, make it current."""
+
+from __future__ import annotations
+
+import getpass
+import gzip
+import time
+from collections.abc import Callable, Iterator
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any, Final, NamedTuple
+
+import redis
+from kafka import KafkaConsumer, TopicPartition
+from kafka.consumer.fetcher import ConsumerRecord
+
+from schemas.events import BadEvent, decode_interaction, decode_item, feature_vector
+from schemas.keys import Keys
+from schemas.settings import Settings
+from workers import connections
+from workers.dataset import DatasetBuilder
+from workers.decoding import Interaction, ItemChange, interaction_decoder, item_decoder
+
+READ_TIMEOUT_S: Final = 30.0
+# Told how far the reading of a source is: its name, and a share in [0, 1].
+Progress = Callable[[str, float], None]
+
+
+class TrainingFailed(Exception):  # noqa: N818
+    """The events for training cannot be read."""
+
+
+def read_files(items: Path | None, interactions: Path | None) -> DatasetBuilder:
+    """Return the state after the events in JSON-lines files (gzip by their ending .gz).
+
+    Raises:
+        TrainingFailed: a file cannot be read or a line is not an event.
+    """
+    builder = DatasetBuilder()
+    for line, where in _lines(items):
+        try:
+            event = decode_item(line)
+            builder.add_item(ItemChange(event.item_id, event, feature_vector(event)))
+        except BadEvent as error:
+            raise TrainingFailed(f"{where}: {type(error).__name__}: {error}") from error
+    for line, where in _lines(interactions):
+        try:
+            touch = decode_interaction(line)
+        except BadEvent as error:
+            raise TrainingFailed(f"{where}: {type(error).__name__}: {error}") from error
+        when = touch.timestamp or 0.0
+        builder.add_interaction(
+            Interaction(touch.user_id, touch.item_id, touch.kind, touch.weight, when, int(when * 1000))
+        )
+    return builder
+
+
+class Replayed(NamedTuple):
+    """What the topics hold, and the offset after the last record read of each partition of each topic."""
+
+    builder: DatasetBuilder
+    offsets: dict[str, dict[int, int]]
+
+
+def read_topics(settings: Settings, progress: Progress) -> Replayed:
+    """Return the state after all events that are on the topics now. Bad ones are counted and left out.
+
+    Raises:
+        ConnectionFailed: Kafka does not answer, or a topic does not exist.
+        TrainingFailed: a topic cannot be read to its end.
+    """
+    builder = DatasetBuilder()
+    decode_items = item_decoder(settings.events.max_bytes, None)
+    decode_interactions = interaction_decoder(settings.events.max_bytes)
+    steps: list[tuple[str, Callable[[ConsumerRecord], None]]] = [
+        (settings.kafka.items_topic, lambda record: builder.add_item(decode_items(record))),
+        (settings.kafka.interactions_topic, lambda record: builder.add_interaction(decode_interactions(record))),
+    ]
+    consumer = connections.consumer(settings, None)
+    offsets = {}
+    try:
+        for topic, add in steps:
+            offsets[topic] = _replay(consumer, topic, add, builder, progress)
+    finally:
+        consumer.close(timeout_ms=1000)
+    return Replayed(builder, offsets)
+
+
+def promote(client: redis.Redis, settings: Settings, version: str) -> None:
+    """Make ``version`` the current model: workers take it over within seconds."""
+    fields: dict[Any, Any] = {
+        "version": version,
+        "promoted_at": datetime.now(UTC).isoformat(timespec="seconds"),
+        "promoted_by": getpass.getuser(),
+    }
+    client.hset(Keys(settings.redis.prefix).model, mapping=fields)
+
+
+def version_prefix() -> str:
+    """Return the part of a version that says when it was trained."""
+    return datetime.now(UTC).strftime("%Y%m%dT%H%M%S")
+
+
+def _replay(
+    consumer: KafkaConsumer,
+    topic: str,
+    add: Callable[[ConsumerRecord], None],
+    builder: DatasetBuilder,
+    progress: Progress,
+) -> dict[int, int]:
+    """Pass every record of ``topic`` that is there now to ``add``; return the end offsets."""
+    count = connections.partitions(consumer, [topic])[topic]
+    assigned = [TopicPartition(topic, partition) for partition in range(count)]
+    consumer.assign(assigned)
+    consumer.seek_to_beginning(*assigned)
+    ends = consumer.end_offsets(assigned)
+    begin = sum(consumer.beginning_offsets(assigned).values())
+    total = sum(ends.values()) - begin
+    read_at = time.monotonic()
+    while (position := sum(min(consumer.position(each), ends[each]) for each in assigned)) < sum(ends.values()):
+        progress(topic, (position - begin) / total)
+        polled = consumer.poll(timeout_ms=500)
+        if polled:
+            read_at = time.monotonic()
+        elif time.monotonic() - read_at > READ_TIMEOUT_S:
+            raise TrainingFailed(f"topic {topic!r} gave nothing for {READ_TIMEOUT_S:.0f} s: is the broker well?")
+        for partition, records in polled.items():
+            for record in records:
+                if record.offset < ends[partition]:
+                    _add(add, record, builder)
+    progress(topic, 1.0)
+    return {partition.partition: end for partition, end in ends.items()}
+
+
+def _add(add: Callable[[ConsumerRecord], None], record: ConsumerRecord, builder: DatasetBuilder) -> None:
+    try:
+        add(record)
+    except BadEvent:
+        builder.bad_events += 1  # The worker that meets it publishes the dead letter.
+
+
+def _lines(path: Path | None) -> Iterator[tuple[bytes, str]]:
+    """Yield each line that is not empty, and where it stands."""
+    if path is None:
+        return
+    opener: Callable[[Path], Any] = gzip.open if path.suffix == ".gz" else lambda name: name.open("rb")
+    try:
+        with opener(path) as lines:
+            for number, line in enumerate(lines, 1):
+                if line.strip():
+                    yield line, f"{path}:{number}"
+    except OSError as error:
+        raise TrainingFailed(f"{path} cannot be read: {error}") from error
