@@ -12,7 +12,7 @@ from typing import Final, Self
 
 import numpy as np
 
-from models.arrays import Doubles, Floats, float_matrix
+from models.arrays import Doubles, Floats, Ints, float_matrix
 from models.files import load_arrays, save_arrays
 from models.runtime import FixedBatch, keras
 
@@ -54,12 +54,13 @@ class Bridge:
         return self._run(latents)
 
     @classmethod
-    def fit(cls, latents: Floats, targets: Floats, interactions: Floats, seed: int) -> tuple[Self, float]:
+    def fit(cls, latents: Floats, targets: Floats, leading: int, interactions: Ints, seed: int) -> tuple[Self, float]:
         """Return the bridge from latents ``[n, latent_dim]`` to targets ``[n, t]``, and its validation R².
 
         ``interactions`` ``[n]`` is how many interactions each target row was learned from. Bandwidth and
-        ridge are chosen by cross-validation over the items; R² is the share of the targets' variance that
-        the chosen bridge explains for items it was not fitted on.
+        ridge are chosen by cross-validation over the items; R² is the share of the variance of the first
+        ``leading`` targets (the retrieval vector) that the chosen bridge explains for items it was not
+        fitted on.
         """
         rng = np.random.default_rng(seed)
         latents = float_matrix(latents, latents.shape[1], "latents")
@@ -77,7 +78,7 @@ class Bridge:
             frequencies = directions / (bandwidth * distance)
             design = _design(standard, frequencies, phases)
             for ridge in _RIDGES:
-                best = max(best, (_explained(design, wide, trust, folds, ridge), bandwidth, ridge))
+                best = max(best, (_explained(design, wide[:, :leading], trust, folds, ridge), bandwidth, ridge))
         r_squared, bandwidth, ridge = best
         frequencies = directions / (bandwidth * distance)
         weights, intercept = _ridge(_design(standard, frequencies, phases), wide, trust, ridge)
@@ -124,7 +125,7 @@ def _ridge(design: Doubles, targets: Doubles, trust: Doubles, ridge: float) -> t
     return weights, target_mean - design_mean @ weights
 
 
-def _explained(design: Doubles, targets: Doubles, trust: Doubles, folds: np.ndarray, ridge: float) -> float:
+def _explained(design: Doubles, targets: Doubles, trust: Doubles, folds: Ints, ridge: float) -> float:
     """Return the cross-validated, trust-weighted R² over all targets."""
     residual = total = 0.0
     for fold in range(_FOLDS):

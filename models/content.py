@@ -21,6 +21,8 @@ _ENCODER: Final = "content_encoder.weights.h5"
 _DECODER: Final = "content_decoder.weights.h5"
 _CODEC: Final = "content_codec.npz"
 _SCALING: Final = "content_scaling.npz"
+# Far beyond any standardised value of training, and small enough that no product in a network overflows.
+_LARGEST_INPUT: Final = 1e6
 
 
 class ContentConfig(msgspec.Struct, frozen=True):
@@ -37,10 +39,9 @@ class ContentConfig(msgspec.Struct, frozen=True):
 
 
 def build_encoder(config: ContentConfig, seed: int = 0) -> Any:
-    """Return the Keras encoder, ``[batch, input_dim]`` in input units to ``[batch, latent_dim]``."""
+    """Return the Keras encoder, ``[batch, input_dim]`` in standardised units to ``[batch, latent_dim]``."""
     features = keras.Input((config.input_dim,), name="features")
-    # Mean and variance are weights: training sets them, the file keeps them.
-    hidden = keras.layers.Normalization(name="standardise")(features)
+    hidden = features
     for depth, width in enumerate(config.hidden):
         hidden = _hidden(width, seed + depth)(hidden)
     latent = keras.layers.Dense(config.latent_dim, kernel_initializer=_initializer(seed + 100), name="latent")(hidden)
@@ -66,7 +67,10 @@ def _initializer(seed: int) -> Any:
 
 
 class Scaling(msgspec.Struct, frozen=True):
-    """How the decoder's output becomes input units: ``clip(mean + scale * output, low, high)``, each [input_dim]."""
+    """Between input units and the networks' standardised ones; each array is float32 ``[input_dim]``.
+
+    ``low`` and ``high`` are the range seen in training, which what is decoded keeps to.
+    """
 
     mean: Floats
     scale: Floats
@@ -92,6 +96,12 @@ class Scaling(msgspec.Struct, frozen=True):
             features.min(axis=0),
             features.max(axis=0),
         )
+
+    def standardise(self, features: Floats) -> Floats:
+        """Return ``(features - mean) / scale``, float32 ``[n, input_dim]``."""
+        with np.errstate(over="ignore"):
+            standard: Floats = np.clip((features - self.mean) / self.scale, -_LARGEST_INPUT, _LARGEST_INPUT)
+        return standard
 
     def restore(self, output: Floats) -> Floats:
         """Return float32 ``[n, input_dim]`` in input units, inside the range seen in training."""
@@ -145,7 +155,7 @@ class ContentModel:
             ValueError: the width is wrong or a value is NaN or infinite.
         """
         features = float_matrix(features, self.input_dim, "features")
-        codes = self.codec.encode(self._encode(features))
+        codes = self.codec.encode(self._encode(self._scaling.standardise(features)))
         difference = features.astype(np.float64) - self.reconstruct(codes)
         with np.errstate(over="ignore"):
             return codes, np.mean(difference * difference, axis=1).astype(np.float32)

@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 
 def save_arrays(path: Path, arrays: Mapping[str, NDArray[Any]]) -> None:
     """Write named arrays."""
-    np.savez(path, allow_pickle=False, **arrays)  # type: ignore[arg-type]  # the names are data, not options
+    np.savez(path, allow_pickle=False, **arrays)
 
 
 def load_arrays(path: Path) -> dict[str, NDArray[Any]]:

@@ -63,6 +63,12 @@ class LatentIndex:
         """Return the number of live slots."""
         return self._live
 
+    @property
+    def row_count(self) -> int:
+        """Return the number of rows held, stale ones included."""
+        with self._lock:
+            return len(self._sealed) + len(self._delta)
+
     def upsert(self, slots: Ints, vectors: Floats, order: Ints | None = None) -> None:
         """Insert or replace ``vectors[i]`` under ``slots[i]``; of a slot that comes twice the last counts.
 

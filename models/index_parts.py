@@ -139,4 +139,5 @@ def rounding_bound(queries: Floats, part: Part) -> Doubles:
     """
     dim = queries.shape[1]
     lengths: Doubles = row_norms(queries).astype(np.float64) * part.largest_norm
-    return lengths * ((dim + 8) * 2.0**-23)
+    bound: Doubles = lengths * ((dim + 8) * 2.0**-23)
+    return bound

@@ -7,20 +7,24 @@ same codes. Hence deterministic kernels, full float32 products, and one batch sh
 from __future__ import annotations
 
 import os
+from collections.abc import Callable
 from typing import Any, Final
 
 import numpy as np
 
 from models.arrays import Floats, float_matrix
 
-# Must be set before the import: it silences start-up notes, errors still show.
-os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
+# These must be set before the import. Start-up notes are hidden, such as the one that there is no GPU; what
+# really fails is raised as an exception.
+os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
+# oneDNN sums in an order that depends on the processor, and is no faster for networks of this size.
+os.environ.setdefault("TF_ENABLE_ONEDNN_OPTS", "0")
 os.environ["KERAS_BACKEND"] = "tensorflow"
 
 import keras
 import tensorflow as tf
 
-__all__ = ["BATCH", "FixedBatch", "keras", "tf"]
+__all__ = ["BATCH", "FixedBatch", "compiled", "keras", "tf"]
 
 # Rows of the one compiled shape. Larger batches are cut, smaller ones padded.
 BATCH: Final = 256
@@ -32,6 +36,24 @@ tf.config.experimental.enable_op_determinism()
 tf.config.experimental.enable_tensor_float_32_execution(False)
 
 
+def compiled(*shapes: tuple[int | None, ...]) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
+    """Compile a function of float32 arrays of these ``shapes`` (None: any size), at once and only once.
+
+    Once, so that the first real call is not the slow one and no call meets another kernel.
+    """
+
+    def compile_for_shapes(function: Callable[..., Any]) -> Callable[..., Any]:
+        signature = [tf.TensorSpec(shape, tf.float32) for shape in shapes]
+        concrete = tf.function(function, input_signature=signature).get_concrete_function()
+
+        def call(*arrays: Floats | np.float32) -> Any:
+            return concrete(*(tf.convert_to_tensor(array, tf.float32) for array in arrays))
+
+        return call
+
+    return compile_for_shapes
+
+
 class FixedBatch:
     """A Keras model compiled for ``[BATCH, width]`` only.
 
@@ -41,11 +63,13 @@ class FixedBatch:
 
     def __init__(self, model: Any, width: int) -> None:
         self._width = width
-        self._run = tf.function(
-            lambda batch: model(batch, training=False), input_signature=[tf.TensorSpec((BATCH, width), tf.float32)]
-        )
-        # Traced here, so that the first real batch is not the slow one.
-        self._out_width: int = self._run(np.zeros((BATCH, width), np.float32)).shape[1]
+
+        @compiled((BATCH, width))
+        def run(batch: Any) -> Any:
+            return model(batch, training=False)
+
+        self._run = run
+        self._out_width: int = model.output_shape[-1]
 
     def __call__(self, rows: Floats) -> Floats:
         """Return the model's output, float32 ``[n, outputs]``, for float32 ``[n, width]``."""

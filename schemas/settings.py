@@ -88,8 +88,8 @@ class ModelSettings(_Section):
     content_hidden: list[int] = Field([256, 128], description="Widths of the content encoder's hidden layers.")
     content_epochs: int = Field(60, ge=1, description="Most passes over the items; may stop early.")
     user_dim: int = Field(64, ge=1, le=1024, description="Width of the user code.")
-    interaction_hidden: int = Field(600, ge=1, description="Width of the interaction encoder's first layer.")
-    interaction_epochs: int = Field(200, ge=1, description="Most passes over the users; stops early.")
+    interaction_hidden: int = Field(256, ge=1, description="Width of the interaction encoder's first layer.")
+    interaction_epochs: int = Field(100, ge=1, description="Most passes over the users; stops early.")
     seed: int = Field(0, ge=0, description="Two trainings with the same seed and data give the same model.")
 
 

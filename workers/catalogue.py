@@ -8,9 +8,9 @@ from typing import Final
 
 import numpy as np
 import structlog
-from models.bundle import Bundle
 from numpy.typing import NDArray
 
+from models.bundle import Bundle
 from models.index import LatentIndex
 from schemas.records import CodeRecord
 from workers import metrics

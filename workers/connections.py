@@ -13,13 +13,14 @@ from redis.backoff import ExponentialBackoff
 from redis.retry import Retry
 
 from schemas.settings import KafkaSettings, RedisSettings, Settings
+from workers.errors import Repairable
 
 KAFKA_TIMEOUT_MS: Final = 10_000
 # A dead letter carries the event and, in its headers, the reason.
 _HEADER_ROOM: Final = 64 * 1024
 
 
-class ConnectionFailed(Exception):  # noqa: N818 - it is what a person reads
+class ConnectionFailed(Repairable):
     """Kafka or Redis cannot be reached as the settings say."""
 
 

@@ -45,9 +45,13 @@ class DatasetBuilder:
         shapes = Counter(shape for change in self._items.values() if (shape := _shape(change)))
         input_shape = shapes.most_common(1)[0][0] if shapes else None
         item_ids = list(self._items) or list(dict.fromkeys(item for _, item in self._touches))
-        has_features = np.fromiter(
-            (bool(shapes) and _shape(self._items[name]) == input_shape for name in item_ids), bool, len(item_ids)
-        ) if self._items else np.zeros(len(item_ids), bool)
+        has_features = (
+            np.fromiter(
+                (bool(shapes) and _shape(self._items[name]) == input_shape for name in item_ids), bool, len(item_ids)
+            )
+            if self._items
+            else np.zeros(len(item_ids), bool)
+        )
         features = None
         if input_shape is not None:
             features = np.zeros((len(item_ids), int(np.prod(input_shape))), np.float32)

@@ -13,6 +13,7 @@ from kafka.consumer.fetcher import ConsumerRecord
 from schemas.events import BadEvent
 from schemas.settings import Settings
 from workers import metrics
+from workers.errors import Repairable
 
 log = structlog.get_logger()
 
@@ -26,7 +27,7 @@ HEADERS: Final = (HEADER_TOPIC, HEADER_PARTITION, HEADER_OFFSET, HEADER_EXCEPTIO
 MAX_REASON: Final = 1000
 
 
-class TooManyDeadLetters(Exception):  # noqa: N818
+class TooManyDeadLetters(Repairable):
     """So many events were bad that the topic itself is suspect."""
 
 

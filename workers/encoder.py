@@ -6,8 +6,8 @@ import msgspec
 import numpy as np
 import redis
 from kafka import KafkaConsumer
-from models.bundle import Bundle
 
+from models.bundle import Bundle
 from schemas.keys import Keys
 from schemas.records import CodeRecord, LogEntry
 from schemas.settings import Settings

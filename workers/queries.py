@@ -11,8 +11,8 @@ import msgspec
 import numpy as np
 import redis
 import structlog
-from models.bundle import Bundle
 
+from models.bundle import Bundle
 from schemas.documents import (
     ItemsQuery,
     QueryReply,

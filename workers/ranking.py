@@ -6,9 +6,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
-from models.bundle import Bundle
 from numpy.typing import NDArray
 
+from models.bundle import Bundle
 from workers.catalogue import Catalogue, unit_vectors
 
 # A float32 score has about 7 digits; 6 are enough to order by and shorter to store.

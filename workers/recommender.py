@@ -12,8 +12,8 @@ import msgspec
 import redis
 import structlog
 from kafka import KafkaConsumer
-from models.bundle import Bundle
 
+from models.bundle import Bundle
 from schemas.documents import Recommendations, recommendation_order
 from schemas.keys import Keys
 from schemas.settings import Settings

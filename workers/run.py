@@ -10,9 +10,9 @@ from typing import Final, Literal
 
 import redis
 import structlog
+
 from models.bundle import Bundle, BundleError
 from models.registry import Registry
-
 from schemas.keys import Keys
 from schemas.settings import Settings
 from workers import connections, metrics

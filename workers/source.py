@@ -15,6 +15,7 @@ from kafka.structs import OffsetAndMetadata
 
 from workers import metrics
 from workers.delivery import Batch, Moved, Position, PositionStore, Refused
+from workers.errors import Repairable
 
 log = structlog.get_logger()
 
@@ -24,7 +25,7 @@ CLOSE_TIMEOUT_MS: Final = 5_000
 METADATA_TIMEOUT_MS: Final = 10_000
 
 
-class PositionOutOfRange(Exception):  # noqa: N818
+class PositionOutOfRange(Repairable):
     """The stored position is outside what the topic holds: it was truncated or made anew."""
 
 

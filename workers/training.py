@@ -20,17 +20,25 @@ from schemas.settings import Settings
 from workers import connections
 from workers.dataset import DatasetBuilder
 from workers.decoding import Interaction, ItemChange, interaction_decoder, item_decoder
+from workers.errors import Repairable
 
 READ_TIMEOUT_S: Final = 30.0
 # Told how far the reading of a source is: its name, and a share in [0, 1].
 Progress = Callable[[str, float], None]
 
 
-class TrainingFailed(Exception):  # noqa: N818
+class TrainingFailed(Repairable):
     """The events for training cannot be read."""
 
 
-def read_files(items: Path | None, interactions: Path | None) -> DatasetBuilder:
+class Replayed(NamedTuple):
+    """What was read, and the offset after the last record read of each partition of each topic."""
+
+    builder: DatasetBuilder
+    offsets: dict[str, dict[int, int]]
+
+
+def read_files(items: Path | None, interactions: Path | None) -> Replayed:
     """Return the state after the events in JSON-lines files (gzip by their ending .gz).
 
     Raises:
@@ -52,14 +60,7 @@ def read_files(items: Path | None, interactions: Path | None) -> DatasetBuilder:
         builder.add_interaction(
             Interaction(touch.user_id, touch.item_id, touch.kind, touch.weight, when, int(when * 1000))
         )
-    return builder
-
-
-class Replayed(NamedTuple):
-    """What the topics hold, and the offset after the last record read of each partition of each topic."""
-
-    builder: DatasetBuilder
-    offsets: dict[str, dict[int, int]]
+    return Replayed(builder, {})
 
 
 def read_topics(settings: Settings, progress: Progress) -> Replayed:

@@ -3,3 +3,7 @@
 ``deploy.local.stack`` has what to call: :func:`~deploy.local.stack.up`, :func:`~deploy.local.stack.down` and
 :func:`~deploy.local.stack.status`.
 """
+
+from deploy.local.processes import StackError
+
+__all__ = ["StackError"]

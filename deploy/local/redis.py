@@ -11,6 +11,8 @@ from string import Template
 from typing import Final
 
 import redis
+from redis.backoff import NoBackoff
+from redis.retry import Retry
 
 from deploy.local.processes import Say, ServerProcess, StackError, free_ports
 
@@ -91,7 +93,9 @@ def answers(port: int | None) -> bool:
     if port is None:
         return False
     try:
-        with redis.Redis(port=port, socket_timeout=5.0, socket_connect_timeout=1.0) as client:
+        # The caller asks again; the client's own attempts would only make it late.
+        once = Retry(NoBackoff(), 0)
+        with redis.Redis(port=port, socket_timeout=5.0, socket_connect_timeout=1.0, retry=once) as client:
             return bool(client.ping())
     except redis.RedisError:
         return False

@@ -101,7 +101,7 @@ def trained(world: World, tmp_path_factory: pytest.TempPathFactory) -> tuple[Pat
         (directory / f"{name}.jsonl").write_bytes(b"".join(encode(event) + b"\n" for event in events))
     registry = directory / "models"
     settings = Settings(home=directory, model={"registry": registry, "latent_dim": 4, "user_dim": 16})
-    command = [sys.executable, "-m", "workers.cli", "train", "--no-promote"]
+    command = [sys.executable, "-m", "workers", "train", "--no-promote"]
     for name in files:
         command += [f"--{name}", str(directory / f"{name}.jsonl")]
     done = subprocess.run(command, env=environment(settings), capture_output=True, text=True, timeout=240, check=False)

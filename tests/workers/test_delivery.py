@@ -41,9 +41,7 @@ def test_epochs_of_different_partitions_never_repeat(store: PositionStore, keys:
     assert epochs == sorted(set(epochs))
 
 
-def test_zombie_is_refused_and_writes_nothing(
-    store: PositionStore, keys: Keys, redis_client: redis.Redis
-) -> None:
+def test_zombie_is_refused_and_writes_nothing(store: PositionStore, keys: Keys, redis_client: redis.Redis) -> None:
     zombie = store.claim(keys.users(0).position, 0)
     owner = store.claim(keys.users(0).position, 0)
     store.commit(_batch(keys, "owner"), owner, 5)
@@ -97,9 +95,7 @@ def test_decay_keeps_the_most_popular_within_the_limit(
     assert redis_client.zrange(keys.users(0).popularity, 0, -1) == [b"newer", b"newest"]
 
 
-def test_large_hash_is_written_in_several_commands(
-    store: PositionStore, keys: Keys, redis_client: redis.Redis
-) -> None:
+def test_large_hash_is_written_in_several_commands(store: PositionStore, keys: Keys, redis_client: redis.Redis) -> None:
     position = store.claim(keys.users(0).position, 0)
     batch = Batch(keys.users(0).position)
     batch.set_fields(keys.users(0).histories(0), {f"user{n}": b"x" for n in range(20_000)})

@@ -28,7 +28,9 @@ def test_repeated_item_moves_to_the_end_with_its_new_weight() -> None:
 
 def test_retraction_removes_the_item_and_the_last_one_the_user() -> None:
     histories = Histories({"anna": None}, limit=10)
-    changes = [histories.fold(_interaction(item, weight)) for item, weight in [("a", 1.0), ("b", 1.0), ("a", 0.0), ("b", 0.0)]]
+    changes = [
+        histories.fold(_interaction(item, weight)) for item, weight in [("a", 1.0), ("b", 1.0), ("a", 0.0), ("b", 0.0)]
+    ]
     assert changes == [1, 0, 0, -1]
     assert histories.packed() == {"anna": None}
 
@@ -73,7 +75,5 @@ def test_popularity_halves_with_each_half_life() -> None:
 
 def test_popularity_ignores_retractions_and_cuts_times_in_the_future() -> None:
     produced = 2_000_000_000.0
-    terms = popularity_terms(
-        [_interaction("gone", 0.0), _interaction("future", 4.0, produced * 3)], half_life_days=1
-    )
+    terms = popularity_terms([_interaction("gone", 0.0), _interaction("future", 4.0, produced * 3)], half_life_days=1)
     assert terms == ["future", produced / 86_400 + math.log2(4.0)]

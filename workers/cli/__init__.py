@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import sys
 
+import redis
 import typer
+from kafka.errors import KafkaError
 from pydantic import ValidationError
-from rich.console import Console
 
-import workers.cli.stack
-import workers.cli.worker
+from deploy.local.processes import StackError
+from models.errors import ModelError
+from workers.cli import bench, demo, stack, train, worker
+from workers.errors import Repairable
 
 app = typer.Typer(
     name="latentstream",
@@ -18,8 +21,11 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"]},
 )
-app.add_typer(workers.cli.stack.app, name="stack")
-app.add_typer(workers.cli.worker.app, name="worker")
+app.add_typer(stack.app, name="stack")
+app.add_typer(worker.app, name="worker")
+app.add_typer(demo.app, name="demo")
+app.add_typer(bench.app, name="bench")
+app.command()(train.train)
 
 
 def main() -> None:
@@ -28,20 +34,11 @@ def main() -> None:
         app()
     except ValidationError as error:
         fail(settings_errors(error))
-    except expected_errors() as error:
+    except (Repairable, ModelError, StackError) as error:
         fail(str(error))
-
-
-def expected_errors() -> tuple[type[Exception], ...]:
-    """Return the errors whose message says what is wrong, where, and what to do."""
-    from models.errors import ModelError
-
-    from deploy.local import StackError
-    from workers.connections import ConnectionFailed
-    from workers.dead_letters import TooManyDeadLetters
-    from workers.source import PositionOutOfRange
-
-    return ConnectionFailed, StackError, ModelError, TooManyDeadLetters, PositionOutOfRange
+    except (redis.RedisError, KafkaError) as error:
+        system = "Redis" if isinstance(error, redis.RedisError) else "Kafka"
+        fail(f"{system} failed in the middle of it: {type(error).__name__}: {error}")
 
 
 def settings_errors(error: ValidationError) -> str:
@@ -55,9 +52,8 @@ def settings_errors(error: ValidationError) -> str:
 
 def fail(message: str) -> None:
     """Print ``message`` on standard error and exit with status 1."""
-    Console(stderr=True, highlight=False).print(f"[bold red]latentstream:[/] {message}", markup=True, soft_wrap=True)
+    console = terminal.console(stderr=True)
+    console.print("latentstream: ", style="bold red", end="")
+    # It may quote an event.
+    console.print("\n".join(map(terminal.printable, message.splitlines())))
     sys.exit(1)
-
-
-if __name__ == "__main__":
-    main()

@@ -11,7 +11,6 @@ from rich.console import Console
 from rich.table import Table
 
 from deploy.local import stack as local
-from deploy.local.processes import StackError
 from schemas.settings import Settings
 
 app = typer.Typer(help="Run a real Kafka and a real Redis on this machine.", no_args_is_help=True)
@@ -24,12 +23,7 @@ def _say(line: str) -> None:
 @app.command()
 def up() -> None:
     """Start Kafka and Redis where they do not run yet, and wait until both answer."""
-    try:
-        found = local.up(Settings(), _say)
-    except StackError as error:
-        _say(str(error))
-        raise typer.Exit(1) from error
-    _show(found)
+    _show(local.up(Settings(), _say))
 
 
 @app.command()

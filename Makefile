@@ -1,0 +1,45 @@
+# `make demo` and `make test` work on a fresh clone. Everything is installed into .venv, except Java and
+# Maven, which deploy/local/install.sh installs where it may.
+VENV_PYTHON := .venv/bin/python
+INSTALLED := .venv/.installed
+
+.DEFAULT_GOAL := help
+.PHONY: help venv java demo test lint format bench lock clean
+
+help: ## Show the targets.
+	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "make %-8s %s\n", $$1, $$2 }' Makefile
+
+venv: $(INSTALLED) ## Build the virtual environment .venv.
+
+$(INSTALLED): pyproject.toml .ci/constraints.txt deploy/local/install.sh
+	@deploy/local/install.sh venv
+	@touch $@
+
+java:
+	@deploy/local/install.sh java
+
+demo: $(INSTALLED) java ## Stream MovieLens-100K through real Kafka and Redis, and show what comes out.
+	@.venv/bin/latentstream stack up
+	@.venv/bin/latentstream demo movielens
+
+test: $(INSTALLED) java ## Run all tests, against real Kafka and Redis.
+	@$(VENV_PYTHON) -m pytest
+
+lint: $(INSTALLED) ## Check style and types.
+	@$(VENV_PYTHON) -m ruff check .
+	@$(VENV_PYTHON) -m ruff format --check .
+	@$(VENV_PYTHON) -m mypy
+
+format: $(INSTALLED) ## Bring the code into shape.
+	@$(VENV_PYTHON) -m ruff check --fix .
+	@$(VENV_PYTHON) -m ruff format .
+
+bench: $(INSTALLED) java ## Measure how fresh recommendations are.
+	@.venv/bin/latentstream bench freshness --json
+
+lock: ## Take the newest versions that pyproject.toml allows into .ci/constraints.txt.
+	@deploy/local/install.sh lock
+
+clean: ## Remove the virtual environment and all caches.
+	@rm -rf .venv build dist .mypy_cache .ruff_cache .pytest_cache .hypothesis *.egg-info
+	@find . -name __pycache__ -type d -prune -exec rm -rf {} +

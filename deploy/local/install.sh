@@ -1,0 +1,90 @@
+#!/usr/bin/env bash
+# What the Makefile needs on a machine: `install.sh venv | java | lock`.
+#   venv  builds .venv with the versions in .ci/constraints.txt
+#   java  installs Java 17 or later and Maven where they are missing, as root on Debian or Ubuntu; else says how
+#   lock  writes the newest versions that pyproject.toml allows to .ci/constraints.txt
+set -euo pipefail
+cd "$(dirname "${BASH_SOURCE[0]}")/../.."
+
+fail() {
+    echo "latentstream: $*" >&2
+    exit 1
+}
+
+can_run() {
+    # A Python that is new enough, not newer than TensorFlow has wheels for, and can make environments.
+    "$1" -c 'import sys, venv, ensurepip; sys.exit(not (3, 11) <= sys.version_info[:2] <= (3, 13))' 2>/dev/null
+}
+
+find_python() {
+    local name
+    for name in ${PYTHON:-} python3.11 python3.12 python3.13 python3; do
+        if command -v "$name" >/dev/null && can_run "$name"; then
+            command -v "$name"
+            return
+        fi
+    done
+    fail "Python 3.11, 3.12 or 3.13 with venv is missing: install it (Debian, Ubuntu: apt-get install python3-venv)"
+}
+
+make_venv() {
+    local python
+    python=$(find_python)
+    # One that was made by another Python, moved, or left half made is made anew.
+    .venv/bin/python -c 'import pip' 2>/dev/null || rm -rf .venv
+    [ -d .venv ] || "$python" -m venv .venv
+    echo "Installing the Python packages into .venv (about 1.5 GB, once; this takes a minute or a few)."
+    .venv/bin/python -m pip install --quiet --disable-pip-version-check \
+        --constraint .ci/constraints.txt --editable '.[dev]'
+}
+
+java_is_fit() {
+    local java=java version
+    if [ -n "${JAVA_HOME:-}" ] && [ -x "$JAVA_HOME/bin/java" ]; then java=$JAVA_HOME/bin/java; fi
+    command -v "$java" >/dev/null || return 1
+    version=$("$java" -version 2>&1 | sed -n 's/.*version "\([0-9]*\).*/\1/p' | head -n 1)
+    [ -n "$version" ] && [ "$version" -ge 17 ]
+}
+
+make_java() {
+    local wanted=() package
+    # With the address of a broker given, `latentstream stack up` starts none.
+    if [ -n "${LATENTSTREAM_KAFKA__BOOTSTRAP_SERVERS:-}" ]; then return; fi
+    if java_is_fit && command -v mvn >/dev/null; then return; fi
+    if [ "$(id -u)" != 0 ] || ! command -v apt-get >/dev/null; then
+        fail "Java 17 or later and Maven are needed: install them (Debian, Ubuntu: apt-get install" \
+            "openjdk-17-jre-headless maven; macOS: brew install openjdk maven)"
+    fi
+    echo "Installing Java and Maven with apt-get."
+    apt-get update -qq
+    if ! java_is_fit; then
+        for package in openjdk-17-jre-headless openjdk-21-jre-headless default-jre-headless; do
+            if apt-cache show "$package" >/dev/null 2>&1; then
+                wanted+=("$package")
+                break
+            fi
+        done
+    fi
+    command -v mvn >/dev/null || wanted+=(maven)
+    DEBIAN_FRONTEND=noninteractive apt-get install -qq -y --no-install-recommends "${wanted[@]}" </dev/null >/dev/null
+    java_is_fit || fail "Java is still older than 17: choose a newer one with update-alternatives, or set JAVA_HOME"
+}
+
+make_lock() {
+    # Not local: the trap runs when the function has ended.
+    scratch=$(mktemp -d)
+    trap 'rm -rf "$scratch"' EXIT
+    # The oldest Python that is supported, whose versions the later ones have as well.
+    "$(find_python)" -m venv "$scratch/venv"
+    "$scratch/venv/bin/python" -m pip install --quiet --disable-pip-version-check --editable '.[dev]'
+    "$scratch/venv/bin/python" -m pip freeze --exclude-editable >"$scratch/pins"
+    { grep '^#' .ci/constraints.txt; cat "$scratch/pins"; } >"$scratch/constraints"
+    cp "$scratch/constraints" .ci/constraints.txt
+}
+
+case "${1:-}" in
+    venv) make_venv ;;
+    java) make_java ;;
+    lock) make_lock ;;
+    *) fail "usage: $0 venv | java | lock" ;;
+esac

@@ -1,0 +1,94 @@
+"""What a model has to beat: popularity, and the closed-form linear autoencoder EASE.
+
+Both have the interface of the model: ``recommend(histories, k)`` returns ``(ids, scores)``, best first,
+without the items of the history.
+"""
+
+from __future__ import annotations
+
+from typing import Protocol, Self
+
+import numpy as np
+
+from models.arrays import Doubles, Floats, Ints
+from models.histories import Histories
+
+_USERS_AT_A_TIME = 1024
+
+
+class Recommender(Protocol):
+    """Anything that ranks items for histories."""
+
+    def recommend(self, histories: Histories, k: int) -> tuple[Ints, Floats]:
+        """Return item indices and scores, ``[users, k]``; short rows end in -1 with -inf."""
+        ...
+
+
+class Popularity:
+    """Everybody gets the items that most users have."""
+
+    def __init__(self, scores: Doubles) -> None:
+        self._scores = scores
+
+    @classmethod
+    def fit(cls, histories: Histories, items: int) -> Self:
+        """Count the users of each of ``items`` items."""
+        return cls(np.bincount(histories.items, minlength=items).astype(np.float64))
+
+    def recommend(self, histories: Histories, k: int) -> tuple[Ints, Floats]:
+        """Return item indices and counts, ``[users, k]``."""
+        return top_unseen(np.tile(self._scores, (len(histories), 1)), histories, k)
+
+
+class Ease:
+    """Steck 2019, Embarrassingly Shallow Autoencoders for Sparse Data (arXiv:1905.03375).
+
+    ``weights`` ``[items, items]`` minimise ``|X - X B|^2 + ridge |B|^2`` with a zero diagonal; the scores
+    of a history x are ``x B``.
+    """
+
+    def __init__(self, weights: Doubles) -> None:
+        self._weights = weights
+
+    @classmethod
+    def fit(cls, histories: Histories, items: int, ridge: float) -> Self:
+        """Solve for the weights; needs memory of ``items`` squared.
+
+        Raises:
+            ValueError: ``ridge`` is not positive, which would make the problem singular.
+        """
+        if ridge <= 0:
+            raise ValueError(f"ridge must be positive, not {ridge}")
+        gram = np.zeros((items, items))
+        for start in range(0, len(histories), _USERS_AT_A_TIME):
+            users = np.arange(start, min(start + _USERS_AT_A_TIME, len(histories)))
+            dense = histories.take(users).dense(items).astype(np.float64)
+            gram += dense.T @ dense
+        gram[np.diag_indices(items)] += ridge
+        precision = np.linalg.inv(gram)
+        weights = -precision / np.diag(precision)
+        np.fill_diagonal(weights, 0)
+        return cls(weights)
+
+    def recommend(self, histories: Histories, k: int) -> tuple[Ints, Floats]:
+        """Return item indices and scores, ``[users, k]``."""
+        found, scores = [], []
+        for start in range(0, len(histories), _USERS_AT_A_TIME):
+            some = histories.take(np.arange(start, min(start + _USERS_AT_A_TIME, len(histories))))
+            ids, values = top_unseen(some.dense(len(self._weights)) @ self._weights, some, k)
+            found.append(ids)
+            scores.append(values)
+        return np.concatenate(found), np.concatenate(scores)
+
+
+def top_unseen(scores: Doubles, histories: Histories, k: int) -> tuple[Ints, Floats]:
+    """Return the ``k`` best items of dense scores ``[users, items]`` that are not in the history.
+
+    Equal scores are ordered by item. ``scores`` is changed.
+    """
+    scores[histories.users, histories.items] = -np.inf
+    best = np.argsort(-scores, axis=1, kind="stable")[:, :k]
+    values = np.take_along_axis(scores, best, axis=1).astype(np.float32)
+    best = np.where(np.isneginf(values), -1, best)
+    missing = ((0, 0), (0, k - best.shape[1]))
+    return np.pad(best, missing, constant_values=-1), np.pad(values, missing, constant_values=-np.inf)

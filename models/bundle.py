@@ -1,0 +1,234 @@
+"""A model version on disk: an immutable directory with a manifest that has the checksum of every file.
+
+Everything is read as plain numbers: weights, arrays and JSON. No pickle, and no code from a file.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import importlib.metadata
+import os
+import re
+import shutil
+import tempfile
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Final, Self
+
+import msgspec
+
+from models.codec import Int8Codec
+from models.content import ContentConfig, ContentModel
+from models.errors import BundleError
+from models.files import load_arrays, save_arrays
+from models.interaction import InteractionConfig
+from models.space import ContentSpace, InteractionSpace, LatentSpace
+
+__all__ = ["Bundle", "BundleError", "Manifest", "ModelParts", "save_bundle"]
+
+FORMAT_VERSION: Final = 1
+# Safe as the name of a directory and in a Redis key; never starts with a dot.
+VERSION_PATTERN: Final = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]{0,99}")
+
+_MANIFEST: Final = "manifest.json"
+_VOCABULARY: Final = "vocabulary.json"
+_USER_CODEC: Final = "user_codec.npz"
+_UNFINISHED: Final = ".unfinished-"
+_HASH_DIGITS: Final = 8
+_CHUNK: Final = 1 << 20
+
+
+class FileEntry(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """Size and SHA-256 of one file."""
+
+    size: int
+    sha256: str
+
+
+class Manifest(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """``manifest.json``. The last digits of ``version`` are a hash of everything else in it.
+
+    ``offsets`` say up to where the topics were read for training: topic -> partition -> next offset.
+    """
+
+    version: str
+    format_version: int
+    content: ContentConfig | None
+    interaction: InteractionConfig | None
+    bridged: bool
+    seeded: bool
+    trained_items: int
+    metrics: dict[str, float]
+    settings: dict[str, int | float | str | bool | list[int] | None]
+    offsets: dict[str, dict[int, int]]
+    libraries: dict[str, str]
+    files: dict[str, FileEntry]
+
+
+@dataclass(frozen=True, slots=True)
+class ModelParts:
+    """What a model consists of in memory."""
+
+    content: ContentModel | None
+    space: LatentSpace
+    user_codec: Int8Codec
+
+
+@dataclass(frozen=True, slots=True)
+class Bundle:
+    """A model version that was loaded and verified."""
+
+    manifest: Manifest
+    content: ContentModel | None
+    space: LatentSpace
+    user_codec: Int8Codec
+
+    @property
+    def version(self) -> str:
+        """The version's name: safe as a directory and as a part of a key."""
+        return self.manifest.version
+
+    @classmethod
+    def load(cls, directory: Path) -> Self:
+        """Return the bundle in ``directory`` after verifying every file.
+
+        Raises:
+            BundleError: it is missing, damaged, incomplete, has files that do not belong to it, or another
+                format.
+        """
+        manifest = _verified_manifest(directory)
+        try:
+            content = ContentModel.load(directory, manifest.content) if manifest.content else None
+            space = _load_space(directory, manifest)
+            user_codec = Int8Codec(**load_arrays(directory / _USER_CODEC))
+        # The checksums are right, so this is a bundle that another program wrote.
+        except (ValueError, TypeError, KeyError, OSError) as error:
+            raise BundleError(f"{directory} cannot be read as a model: {error}") from error
+        return cls(manifest, content, space, user_codec)
+
+
+def save_bundle(
+    root: Path,
+    parts: ModelParts,
+    *,
+    version_prefix: str,
+    metrics: Mapping[str, float],
+    settings: Mapping[str, int | float | str | bool | list[int] | None],
+    offsets: Mapping[str, Mapping[int, int]],
+) -> Path:
+    """Write a new version under ``root`` and return its directory, ``<version_prefix>-<hash>``.
+
+    The directory appears complete or not at all. A version that is there already is left as it is.
+
+    Raises:
+        ValueError: ``version_prefix`` does not make a safe name.
+        OSError: the disk is full or not writable.
+    """
+    if not VERSION_PATTERN.fullmatch(f"{version_prefix}-{'0' * _HASH_DIGITS}"):
+        raise ValueError(f"version prefix {version_prefix!r} may only have letters, digits, '-' and '_'")
+    root.mkdir(parents=True, exist_ok=True)
+    work = Path(tempfile.mkdtemp(dir=root, prefix=_UNFINISHED))
+    try:
+        manifest = _write_files(work, parts, metrics, settings, offsets)
+        version = f"{version_prefix}-{_content_hash(manifest)}"
+        manifest = msgspec.structs.replace(manifest, version=version)
+        (work / _MANIFEST).write_bytes(msgspec.json.format(msgspec.json.encode(manifest), indent=2))
+        for path in work.iterdir():
+            _sync(path)
+        _sync(work)
+        # mkdtemp makes it private to one user; workers may run as another.
+        work.chmod(0o755)
+        target = root / version
+        if not target.exists():
+            work.rename(target)
+            _sync(root)
+        return target
+    finally:
+        shutil.rmtree(work, ignore_errors=True)
+
+
+def _write_files(
+    work: Path,
+    parts: ModelParts,
+    metrics: Mapping[str, float],
+    settings: Mapping[str, int | float | str | bool | list[int] | None],
+    offsets: Mapping[str, Mapping[int, int]],
+) -> Manifest:
+    """Write everything but the manifest, and return that without its version."""
+    if parts.content is not None:
+        parts.content.save(work)
+    parts.space.save(work)
+    save_arrays(work / _USER_CODEC, parts.user_codec.arrays())
+    (work / _VOCABULARY).write_bytes(msgspec.json.encode(list(parts.space.vocabulary)))
+    trained = parts.space if isinstance(parts.space, InteractionSpace) else None
+    return Manifest(
+        version="",
+        format_version=FORMAT_VERSION,
+        content=parts.content.config if parts.content else None,
+        interaction=trained.config if trained else None,
+        bridged=trained is not None and trained.bridged,
+        seeded=parts.space.seeded,
+        trained_items=len(parts.space.vocabulary),
+        metrics=dict(metrics),
+        settings=dict(settings),
+        offsets={topic: dict(partitions) for topic, partitions in offsets.items()},
+        libraries={name: importlib.metadata.version(name) for name in ("keras", "tensorflow")},
+        files={path.name: FileEntry(path.stat().st_size, _sha256(path)) for path in sorted(work.iterdir())},
+    )
+
+
+def _load_space(directory: Path, manifest: Manifest) -> LatentSpace:
+    if manifest.interaction is None:
+        return ContentSpace.load(directory)
+    item_ids = msgspec.json.decode((directory / _VOCABULARY).read_bytes(), type=list[str])
+    return InteractionSpace.load(
+        directory, manifest.interaction, item_ids, bridged=manifest.bridged, seeded=manifest.seeded
+    )
+
+
+def _verified_manifest(directory: Path) -> Manifest:
+    """Return the manifest once every file is known to be what was saved."""
+    path = directory / _MANIFEST
+    try:
+        manifest = msgspec.json.decode(path.read_bytes(), type=Manifest)
+    except FileNotFoundError as error:
+        raise BundleError(f"{directory} is not a model: it has no {_MANIFEST}") from error
+    except (msgspec.DecodeError, UnicodeDecodeError) as error:
+        raise BundleError(f"{path} is damaged or of another format: {error}") from error
+    if manifest.format_version != FORMAT_VERSION:
+        raise BundleError(f"{path} has format {manifest.format_version}, this program reads {FORMAT_VERSION}")
+    if manifest.version.rpartition("-")[2] != _content_hash(manifest):
+        raise BundleError(f"{path} was changed after it was saved: copy the model again or train a new one")
+    found = {entry.name for entry in directory.iterdir()} - {_MANIFEST}
+    for name in sorted(found ^ manifest.files.keys()):
+        raise BundleError(f"{directory} has {'no' if name in manifest.files else 'an unknown'} file {name}")
+    for name, expected in manifest.files.items():
+        file = directory / name
+        if file.is_symlink() or not file.is_file() or file.stat().st_size != expected.size:
+            raise BundleError(f"{file} is not the {expected.size} bytes that were saved: copy the model again")
+        if _sha256(file) != expected.sha256:
+            raise BundleError(f"{file} is damaged, its checksum is wrong: copy the model again")
+    return manifest
+
+
+def _content_hash(manifest: Manifest) -> str:
+    nameless = msgspec.structs.replace(manifest, version="")
+    return hashlib.sha256(msgspec.json.encode(msgspec.to_builtins(nameless, str_keys=True), order="sorted")).hexdigest()[:_HASH_DIGITS]
+
+
+def _sha256(path: Path) -> str:
+    digest = hashlib.sha256()
+    with path.open("rb") as file:
+        while chunk := file.read(_CHUNK):
+            digest.update(chunk)
+    return digest.hexdigest()
+
+
+def _sync(path: Path) -> None:
+    """Make a file or directory survive a power cut."""
+    descriptor = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)

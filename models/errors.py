@@ -1,0 +1,15 @@
+"""What can go wrong here that a person can repair. Messages say what is wrong, where, and what to do."""
+
+from __future__ import annotations
+
+
+class ModelError(Exception):
+    """Base of the errors of this room."""
+
+
+class BundleError(ModelError):
+    """A bundle is missing, damaged, incomplete or of another format."""
+
+
+class TooLittleDataError(ModelError):
+    """There are too few items or interactions to train on."""

@@ -1,0 +1,252 @@
+"""Training of a whole model from arrays, for any of the three kinds of data.
+
+Items with features and interactions, items with features only, interactions only: what there is too little
+of is left out, and the report says so.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Final, NamedTuple
+
+import msgspec
+import numpy as np
+
+from models.arrays import Floats, Ints, Mask, float_matrix
+from models.bridge import Bridge
+from models.bundle import ModelParts, save_bundle
+from models.codec import Int8Codec
+from models.content import ContentConfig
+from models.content_training import TrainedContent, train_content
+from models.errors import TooLittleDataError
+from models.fitting import ReportEpoch
+from models.histories import Histories, Interactions
+from models.interaction import InteractionConfig
+from models.interaction_training import train_interactions
+from models.space import ContentSpace, InteractionSpace, LatentSpace
+from schemas.settings import ModelSettings
+
+__all__ = ["Interactions", "Progress", "Report", "Trained", "TrainingData", "train"]
+
+MIN_ITEMS: Final = 20
+MIN_USERS: Final = 20
+# One interaction cannot be cut into an input and a target.
+MIN_HISTORY: Final = 2
+
+
+@dataclass(frozen=True, slots=True)
+class TrainingData:
+    """Everything to train on.
+
+    Args:
+        item_ids: n ids.
+        features: float32 ``[n, prod(input_shape)]``, None where no item has any.
+        has_features: which rows of ``features`` count, bool ``[n]``.
+        input_shape: shape of one item's features, None where ``features`` is.
+        published: whether the items came as item events. If not, those of the interactions are the catalogue.
+        interactions: their items are indices into ``item_ids``.
+        offsets: up to where the topics were read: topic -> partition -> next offset.
+    """
+
+    item_ids: list[str]
+    features: Floats | None
+    has_features: Mask
+    input_shape: tuple[int, ...] | None
+    published: bool
+    interactions: Interactions | None
+    offsets: Mapping[str, Mapping[int, int]] = field(default_factory=dict)
+
+
+class Progress(NamedTuple):
+    """One step of a training, for people."""
+
+    stage: str
+    done: int
+    total: int
+    note: str
+
+
+class Report(msgspec.Struct, frozen=True):
+    """What was trained on and what came of it; ``notes`` are sentences about what was done otherwise."""
+
+    items: int
+    items_with_features: int
+    users: int
+    interactions: int
+    trained_items: int
+    metrics: dict[str, float]
+    notes: list[str]
+
+
+@dataclass(frozen=True, slots=True)
+class Trained:
+    """A model in memory, and the report."""
+
+    parts: ModelParts
+    report: Report
+    version_prefix: str
+    settings: ModelSettings
+    offsets: Mapping[str, Mapping[int, int]]
+
+    def save(self, root: Path) -> Path:
+        """Write a bundle under ``root`` and return its directory; see :func:`models.bundle.save_bundle`."""
+        return save_bundle(
+            root,
+            self.parts,
+            version_prefix=self.version_prefix,
+            metrics=self.report.metrics,
+            settings=self.settings.model_dump(exclude={"registry"}),
+            offsets=self.offsets,
+        )
+
+
+def train(
+    data: TrainingData,
+    settings: ModelSettings,
+    version_prefix: str,
+    progress: Callable[[Progress], None] | None = None,
+) -> Trained:
+    """Return a model of ``data``.
+
+    Raises:
+        TooLittleDataError: neither the features nor the interactions are enough.
+        ValueError: arrays do not fit together, or features are not finite.
+    """
+    _check(data)
+    notes: list[str] = []
+    histories, trained_items = _usable_histories(data)
+    enough = len(histories) >= MIN_USERS and len(trained_items) >= MIN_ITEMS
+    if not enough and data.interactions is not None:
+        notes.append(
+            f"Interactions were left out: {MIN_USERS} users with {MIN_HISTORY} or more items and {MIN_ITEMS} such"
+            f" items are needed, there are {len(histories)} and {len(trained_items)}."
+        )
+    content = _train_content(data, settings, _reporter(progress, "Content autoencoder"), notes)
+    if content is None and not enough:
+        raise TooLittleDataError(
+            f"There is too little to train on. Needed are features of at least {MIN_ITEMS} items (there are"
+            f" {int(data.has_features.sum())}), or interactions of at least {MIN_USERS} users with {MIN_HISTORY} or"
+            f" more items each (there are {len(histories)}) and at least {MIN_ITEMS} such items (there are"
+            f" {len(trained_items)}). Publish more events and train again."
+        )
+    metrics = dict(content.metrics) if content else {}
+    space: LatentSpace
+    if content is None or enough:
+        space, user_codes, measured = _train_space(data, histories, trained_items, content, settings, progress)
+        metrics |= measured
+    else:
+        space, user_codes = _content_space(content)
+    report = Report(
+        items=len(data.item_ids),
+        items_with_features=int(data.has_features.sum()),
+        users=len(histories),
+        interactions=len(histories.items),
+        trained_items=len(space.vocabulary),
+        metrics=metrics,
+        notes=notes,
+    )
+    parts = ModelParts(content.model if content else None, space, Int8Codec.fit(user_codes))
+    return Trained(parts, report, version_prefix, settings, data.offsets)
+
+
+def _check(data: TrainingData) -> None:
+    items = len(data.item_ids)
+    if data.has_features.shape != (items,):
+        raise ValueError(f"has_features must have the shape [{items}], not {list(data.has_features.shape)}")
+    if data.features is not None:
+        if data.input_shape is None or len(data.features) != items:
+            raise ValueError(f"features need an input shape and {items} rows, one for each item")
+        float_matrix(data.features, math.prod(data.input_shape), "features")
+    elif data.has_features.any():
+        raise ValueError("has_features names items, but there are no features")
+    if (
+        (own := data.interactions) is not None
+        and len(own.items)
+        and not 0 <= own.items.min() <= own.items.max() < items
+    ):
+        raise ValueError(f"interactions have items outside 0..{items - 1}")
+
+
+def _usable_histories(data: TrainingData) -> tuple[Histories, Ints]:
+    """Return the histories that are long enough, and their items: index i in them is item ``trained[i]``."""
+    if data.interactions is None or not len(data.interactions.users):
+        return Histories.empty(), np.empty(0, np.int64)
+    histories = Histories.of(data.interactions, int(data.interactions.users.max()) + 1)
+    histories = histories.take(np.flatnonzero(histories.lengths >= MIN_HISTORY))
+    trained, renumbered = np.unique(histories.items, return_inverse=True)
+    return replace(histories, items=renumbered), trained
+
+
+def _reporter(progress: Callable[[Progress], None] | None, stage: str) -> ReportEpoch:
+    def report(done: int, total: int, note: str) -> None:
+        if progress is not None:
+            progress(Progress(stage, done, total, note))
+
+    return report
+
+
+def _train_content(
+    data: TrainingData, settings: ModelSettings, report: ReportEpoch, notes: list[str]
+) -> TrainedContent | None:
+    """Return the content part; None, with a note, where too few items have features."""
+    if data.features is None or data.input_shape is None:
+        return None
+    features = data.features[data.has_features]
+    if len(features) < MIN_ITEMS:
+        notes.append(f"Features were left out: {MIN_ITEMS} items with features are needed, there are {len(features)}.")
+        return None
+    widest = max(1, features.shape[1] - 1)
+    if settings.latent_dim > widest:
+        notes.append(
+            f"latent_dim is {widest} instead of {settings.latent_dim}: the code must be shorter than the"
+            f" {features.shape[1]} features."
+        )
+    config = ContentConfig(data.input_shape, min(settings.latent_dim, widest), tuple(settings.content_hidden))
+    return train_content(features, config, epochs=settings.content_epochs, seed=settings.seed, report=report)
+
+
+def _train_space(
+    data: TrainingData,
+    histories: Histories,
+    trained_items: Ints,
+    content: TrainedContent | None,
+    settings: ModelSettings,
+    progress: Callable[[Progress], None] | None,
+) -> tuple[LatentSpace, Floats, dict[str, float]]:
+    """Return the interaction space, the training users' codes and the metrics."""
+    config = InteractionConfig(settings.interaction_hidden, settings.user_dim)
+    trained = train_interactions(
+        histories,
+        len(trained_items),
+        config,
+        epochs=settings.interaction_epochs,
+        seed=settings.seed,
+        report_trial=_reporter(progress, "Interaction autoencoder, finding the number of epochs"),
+        report_final=_reporter(progress, "Interaction autoencoder, on all interactions"),
+    )
+    network, metrics = trained.network, trained.metrics
+    bridge = None
+    if content is not None and (both := data.has_features[trained_items]).sum() >= MIN_ITEMS:
+        # Rows of `content.latents` are the items with features, in their order.
+        rows = np.cumsum(data.has_features)[trained_items[both]] - 1
+        targets = np.concatenate([network.retrieval, network.embeddings], axis=1)[both]
+        counts = np.bincount(histories.items, minlength=len(trained_items))[both]
+        bridge, metrics["bridge_validation_r2"] = Bridge.fit(
+            content.latents[rows], targets, network.config.user_dim + 1, counts, settings.seed
+        )
+    names = [data.item_ids[item] for item in trained_items]
+    space = InteractionSpace(
+        config, names, network.retrieval, network.embeddings, network.user_encoder, bridge, seeded=not data.published
+    )
+    return space, trained.user_codes, metrics
+
+
+def _content_space(content: TrainedContent) -> tuple[LatentSpace, Floats]:
+    """Return the space of the latents; its user codes are fitted on the items, which lie where users may."""
+    space = ContentSpace(content.latents.mean(axis=0))
+    everything = np.ones(len(content.latents), bool)
+    placement = space.place([""] * len(everything), content.latents, everything)
+    return space, placement.embeddings

@@ -1,0 +1,142 @@
+"""The public contract: what the README prints, word for word, with plain Redis commands and no code of ours.
+
+The commands are taken from the README's code blocks, so that they cannot differ.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+import shlex
+import struct
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import msgpack
+import pytest
+import redis
+
+from schemas.settings import Settings
+from tests.e2e.conftest import Progress, publish, wait_until
+from tests.e2e.world import World
+from tests.processes import worker_process
+from workers import connections
+
+README = (Path(__file__).parents[2] / "README.md").read_text()
+COMMANDS = [shlex.split(line)[1:] for line in re.findall(r"^redis-cli .*$", README, re.MULTILINE)]
+REQUESTS = [json.loads(line) for line in re.findall(r'^\{"type": .*\}$', README, re.MULTILINE)]
+KEYS = re.findall(r"^\| `(ls:[^`]+)` \|", README, re.MULTILINE)
+
+
+@pytest.fixture
+def plain(
+    settings: Settings, redis_client: redis.Redis, trained: tuple[Path, str], world: World
+) -> Iterator[tuple[redis.Redis, str]]:
+    """The default prefix, as in the README, in a database of its own; workers that have processed the world."""
+    database = re.sub(r"/\d+$", "/9", settings.redis.url.get_secret_value())
+    registry, version = trained
+    readme = settings.model_copy(
+        update={
+            "redis": settings.redis.model_copy(update={"prefix": "ls", "url": type(settings.redis.url)(database)}),
+            "model": settings.model.model_copy(update={"registry": registry}),
+        }
+    )
+    client = redis.Redis.from_url(database, protocol=2)
+    client.flushdb()
+    client.hset("ls:model", "version", version)
+    connections.ensure_topics(readme)
+    with worker_process(readme, "encoder"), worker_process(readme, "recommender"):
+        progress = Progress(readme, client)
+        publish(readme, world.items)
+        wait_until(lambda: progress.done(readme.kafka.items_topic), "items encoded")
+        publish(readme, world.interactions)
+        progress.wait()
+        wait_until(lambda: client.exists("ls:popular"), "the popularity list")
+        progress.close()
+        yield client, version
+    client.flushdb()
+    client.close()
+
+
+def test_readme_commands_and_keys(plain: tuple[redis.Redis, str], world: World) -> None:
+    client, version = plain
+    replies = {" ".join(command[:2]): client.execute_command(*command) for command in COMMANDS}
+
+    finished = json.loads(replies["GET ls:recs:42"])
+    assert len(finished["items"]) == len(finished["scores"]) == 50
+    assert finished["scores"] == sorted(finished["scores"], reverse=True)
+    assert (finished["user_id"], finished["model"], finished["source"]) == ("42", version, "model")
+    seen = {event.item_id for event in world.interactions if event.user_id == "42"}
+    assert not seen & set(finished["items"])
+    assert json.loads(replies["GET ls:popular"])["source"] == "popular"
+
+    key, reply = replies["BLPOP ls:reply:q1"]
+    assert key == b"ls:reply:q1"
+    answer = json.loads(reply)
+    assert (answer["id"], answer["status"], answer["items"]) == ("q1", "ok", finished["items"][:10])
+
+    _check_requests(client)
+    _check_keys(client, version, world)
+
+
+def _check_requests(client: redis.Redis) -> None:
+    assert [request["type"] for request in REQUESTS] == ["items", "vector", "similar", "reconstruct"]
+    for request in REQUESTS:
+        if request["type"] == "vector":
+            request["features"] = [0.0, 1.0, 0.0, 0.0, 0.0, 1.0, 0.2]  # The README's model takes two features.
+        answer = _ask(client, request)
+        assert answer["status"] == "ok", answer
+        if request["type"] == "reconstruct":
+            assert len(answer["features"]) == 7
+            assert answer["reconstruction_error"] >= 0
+        else:
+            assert len(answer["items"]) == len(answer["scores"]) == request["k"]
+    refused = _ask(client, {"type": "similar", "id": "q6", "item_id": "nobody"})
+    assert refused["status"] == "error"
+    assert "'nobody' is not published" in refused["error"]
+    assert "not a query" in _ask(client, {"type": "similar", "id": "q7"})["error"]
+    assert "2 features, the model takes 7" in _ask(client, {"type": "vector", "id": "q8", "features": [1, 2]})["error"]
+
+
+def _ask(client: redis.Redis, request: dict[str, Any]) -> dict[str, Any]:
+    client.execute_command("XADD", "ls:queries", "*", "request", json.dumps(request))
+    reply = client.execute_command("BLPOP", f"ls:reply:{request['id']}", 5)
+    assert reply is not None, request
+    answer: dict[str, Any] = json.loads(reply[1])
+    return answer
+
+
+def _check_keys(client: redis.Redis, version: str, world: World) -> None:
+    """Every key of the README's table is there, and nothing else."""
+    names = sorted(name.decode() for name in client.scan_iter(count=1000))
+    unexplained = [name for name in names if not any(re.fullmatch(_pattern(key), name) for key in KEYS)]
+    assert not unexplained
+    absent = [key for key in KEYS if not any(re.fullmatch(_pattern(key), name) for name in names)]
+    # Replies are gone when they were read; nobody waits when all items are published.
+    assert absent == ["ls:reply:ID", "ls:{uP}:waiting"]
+
+    item = world.items[0]
+    codes = [
+        value for name in names if ":codes:" in name and "{i" in name if (value := client.hget(name, item.item_id))
+    ]
+    (code,) = codes
+    assert isinstance(code, bytes)
+    flags, upper = struct.unpack_from("<BH", code)
+    assert flags == 3
+    assert struct.unpack("<f", struct.pack("<I", upper << 16))[0] < 1
+    assert len(code) == 3 + 4
+    attributes = [value for name in names if ":attributes:" in name if (value := client.hget(name, item.item_id))]
+    assert json.loads(attributes[0]) == item.attributes  # type: ignore[arg-type]
+    logs = [name for name in names if name.endswith(":log")]
+    entries = [entry for name in logs for entry in client.xrange(name)]  # type: ignore[union-attr]
+    packed = [msgpack.unpackb(fields[b"batch"]) for _, fields in entries]  # type: ignore[index, misc, arg-type]
+    assert {name for _, ids, _ in packed for name in ids} == {event.item_id for event in world.items}
+    assert code in [record for _, _, records in packed for record in records]
+    assert client.hget("ls:model", "version") == version.encode()
+
+
+def _pattern(key: str) -> str:
+    """Return the regular expression of a key of the table, whose capitals stand for something."""
+    escaped = re.escape(key).replace(r"\{iP\}", r"\{i\d+\}").replace(r"\{uP\}", r"\{u\d+\}")
+    return re.sub(r":(USER|ID|V|B)(?=:|$)", lambda match: r":\d+" if match[1] == "B" else r":[^:]+", escaped)

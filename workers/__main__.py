@@ -1,0 +1,5 @@
+"""``python -m workers`` is ``latentstream``."""
+
+from workers.cli import main
+
+main()

@@ -1,0 +1,1 @@
+"""Benchmarks, measured from outside: by what a producer and a reader see."""

@@ -1,0 +1,114 @@
+"""``latentstream bench freshness``: the age of what is served, under an even load, on a real stack."""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Callable, Iterator
+from dataclasses import replace
+
+import msgspec
+
+from schemas.events import InteractionEvent, ItemEvent
+from workers import connections
+from workers.bench import synthetic
+from workers.bench.arrivals import ItemProbe
+from workers.bench.latency import Summary
+from workers.bench.list_watch import ListWatch, PacedProducer
+from workers.datasets import DatasetMissing, movielens
+from workers.sandbox import Backlog, Sandbox
+from workers.subprocesses import Workers, run_command
+
+NAME = "bench-freshness"
+# Each new item is asked for several times, which costs the recommender more than the item itself.
+ITEMS_PER_SECOND = 10.0
+# So long the load runs before anything counts: first calls are slower than the rest.
+WARM_UP_S = 5.0
+
+Say = Callable[[str], None]
+
+
+class Freshness(msgspec.Struct, frozen=True):
+    """What was measured, and under which load."""
+
+    item_to_index_ms: Summary
+    event_to_recs_ms: Summary
+    interactions_per_s: float
+    items_per_s: float
+    seconds: float
+    data: str
+    items: int
+    users: int
+
+
+def measure(seconds: float, rate: float, say: Say) -> Freshness:
+    """Train on most of the data, then stream the rest at ``rate`` interactions a second.
+
+    Raises:
+        StackError, ConnectionFailed, SandboxError: what a person must repair.
+    """
+    sandbox = Sandbox.open(NAME, say)
+    name, data = _data(sandbox, say)
+    parts = movielens.split(data.interactions)
+    say(f"Publishing {len(data.films):,} items and {len(parts.train):,} interactions ({name}).")
+    sandbox.publish(film.event() for film in data.films.values())
+    sandbox.publish(parts.train)
+    run_command(sandbox, "train", quiet=True)
+    client = connections.redis_client(sandbox.settings.redis)
+    with Workers(sandbox) as workers:
+        workers.wait_ready()
+        backlog = Backlog(sandbox, client)
+        workers.wait_until(lambda: backlog.items() + backlog.interactions() == 0)
+        backlog.close()
+        say(f"Streaming {rate:g} interactions/s for {seconds:g} s, after a warm-up of {WARM_UP_S:g} s.")
+        rest = itertools.cycle(parts.test)
+        items = _new_items(data)
+        _load(sandbox, rest, items, WARM_UP_S, rate)
+        workers.check()
+        lists, arrivals, reached = _load(sandbox, rest, items, seconds, rate)
+        workers.check()
+    return Freshness(
+        item_to_index_ms=arrivals,
+        event_to_recs_ms=lists,
+        interactions_per_s=round(reached, 1),
+        items_per_s=round(arrivals.samples / seconds, 1),
+        seconds=seconds,
+        data=name,
+        items=len(data.films),
+        users=len(data.people),
+    )
+
+
+def _load(
+    sandbox: Sandbox,
+    interactions: Iterator[InteractionEvent],
+    items: Iterator[ItemEvent],
+    seconds: float,
+    rate: float,
+) -> tuple[Summary, Summary, float]:
+    """Return the ages of lists, those of items, and the rate of interactions that was reached."""
+    # Each thread has a connection of its own.
+    redis_settings = sandbox.settings.redis
+    with (
+        ListWatch(sandbox, connections.redis_client(redis_settings)) as watch,
+        ItemProbe(sandbox, connections.redis_client(redis_settings), items, ITEMS_PER_SECOND) as probe,
+    ):
+        producer = PacedProducer(sandbox, watch)
+        try:
+            reached = producer.send(itertools.islice(interactions, round(seconds * rate)), rate)
+        finally:
+            producer.close()
+        return watch.finish(), probe.finish(), reached
+
+
+def _data(sandbox: Sandbox, say: Say) -> tuple[str, movielens.MovieLens]:
+    try:
+        return "movielens-100k", movielens.load(sandbox.settings.home / "datasets" / "movielens-100k")
+    except DatasetMissing as error:
+        say(f"{error}. Synthetic data of the same size take its place.")
+        return "synthetic", synthetic.make()
+
+
+def _new_items(data: movielens.MovieLens) -> Iterator[ItemEvent]:
+    """Yield items that look like those of the catalogue, under new ids."""
+    for number, film in enumerate(itertools.cycle(data.films.values())):
+        yield replace(film, item_id=f"new-{number}").event()

@@ -1,0 +1,68 @@
+"""What Redis holds of items and how it is divided, read without Kafka."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Final, cast
+
+import msgspec
+import redis
+
+from schemas.events import Attribute
+from schemas.keys import Keys, bucket_of
+from workers.lookup import StoredItem, current_version, find_item
+
+# The settings allow no more partitions.
+MAX_PARTITIONS: Final = 1024
+TITLE: Final = "title"
+_ATTRIBUTES: Final = msgspec.json.Decoder(dict[str, Attribute])
+
+
+def partition_count(client: redis.Redis, position_key: Callable[[int], str]) -> int:
+    """Return how many partitions have a position in Redis (up to the highest one); one round trip."""
+    pipeline = client.pipeline(transaction=False)
+    for partition in range(MAX_PARTITIONS):
+        pipeline.exists(position_key(partition))
+    found = pipeline.execute()
+    return max((partition + 1 for partition, exists in enumerate(found) if exists), default=0)
+
+
+class StoredItems:
+    """The items under the current model version."""
+
+    def __init__(self, client: redis.Redis, keys: Keys) -> None:
+        self._redis = client
+        self._keys = keys
+        version = current_version(client, keys)
+        self.version = version
+        if version is None:
+            self._partitions = []
+        else:
+            count = partition_count(client, lambda partition: keys.items(version, partition).position)
+            self._partitions = [keys.items(version, partition) for partition in range(count)]
+
+    def find(self, item_id: str) -> StoredItem | None:
+        """Return what is stored of an item, None where it is not published."""
+        if self.version is None:
+            return None
+        return find_item(self._redis, self._keys, self.version, len(self._partitions), item_id)
+
+    def titles(self, item_ids: Sequence[str]) -> dict[str, str]:
+        """Return the ``title`` attribute of those items that have one; two round trips."""
+        if not item_ids or not self._partitions:
+            return {}
+        pipeline = self._redis.pipeline(transaction=False)
+        for items in self._partitions:
+            pipeline.hget(items.position, "buckets")
+        counts = [int(count or 1) for count in pipeline.execute()]
+        for item_id in item_ids:
+            for items, count in zip(self._partitions, counts, strict=True):
+                pipeline.hget(items.attributes(bucket_of(item_id, count)), item_id)
+        found = cast(list[bytes | None], pipeline.execute())
+        titles = {}
+        for number, item_id in enumerate(item_ids):
+            stored = found[number * len(counts) : (number + 1) * len(counts)]
+            attributes = next((_ATTRIBUTES.decode(data) for data in stored if data), {})
+            if isinstance(title := attributes.get(TITLE), str):
+                titles[item_id] = title
+        return titles

@@ -1,0 +1,161 @@
+"""Workers as child processes, for the demos and the benchmark."""
+
+from __future__ import annotations
+
+import http.client
+import json
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Sequence
+from contextlib import suppress
+from pathlib import Path
+from types import TracebackType
+from typing import Final
+
+from schemas.settings import ENV_PREFIX
+from workers.sandbox import Sandbox, SandboxError
+
+# Loading TensorFlow and a model takes 10 s on a slow machine.
+READY_TIMEOUT_S: Final = 120.0
+STOP_TIMEOUT_S: Final = 30.0
+_POLL_S: Final = 0.2
+# `latentstream`, whether or not it is on PATH.
+COMMAND: Final = (sys.executable, "-c", "from workers.cli import main; main()")
+
+
+class WorkerProcess:
+    """One worker in a sandbox; its log is ``ROLE.log`` and its process id ``ROLE.pid`` in its directory."""
+
+    def __init__(self, sandbox: Sandbox, role: str) -> None:
+        self.role = role
+        self.log = sandbox.directory / f"{role}.log"
+        self._pid_file = sandbox.directory / f"{role}.pid"
+        self._port = _free_port()
+        with self.log.open("wb") as log:
+            self._process = subprocess.Popen(
+                [*COMMAND, "worker", role],
+                env=sandbox.environment | {f"{ENV_PREFIX}HEALTH__PORT": str(self._port)},
+                stdin=subprocess.DEVNULL,
+                stdout=log,
+                stderr=subprocess.STDOUT,
+                start_new_session=True,
+            )
+        self._pid_file.write_text(f"{self._process.pid}\n")
+
+    @property
+    def pid(self) -> int:
+        """The process id."""
+        return self._process.pid
+
+    def is_ready(self) -> bool:
+        """Return whether model and index are loaded.
+
+        Raises:
+            SandboxError: the worker has ended.
+        """
+        if self._process.poll() is not None:
+            raise SandboxError(f"the {self.role} ended: {_last_line(self.log)} (its log is {self.log})")
+        connection = http.client.HTTPConnection("127.0.0.1", self._port, timeout=5)
+        try:
+            connection.request("GET", "/ready")
+            return connection.getresponse().status == http.client.OK
+        except OSError:
+            return False  # It does not listen yet.
+        finally:
+            connection.close()
+
+    def stop(self) -> None:
+        """Ask the worker to finish and wait for it; kill it if it does not."""
+        self._process.terminate()
+        try:
+            self._process.wait(STOP_TIMEOUT_S)
+        except subprocess.TimeoutExpired:
+            self._process.kill()
+            self._process.wait()
+        self._pid_file.unlink(missing_ok=True)
+
+
+class Workers:
+    """An encoder and a recommender that run inside a ``with`` block, and after it where ``keep`` is set."""
+
+    def __init__(self, sandbox: Sandbox, *, keep: bool = False) -> None:
+        self._sandbox = sandbox
+        self._keep = keep
+        self.processes: Sequence[WorkerProcess] = []
+
+    def __enter__(self) -> Workers:
+        self.processes = [WorkerProcess(self._sandbox, role) for role in ("encoder", "recommender")]
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        if self._keep and kind is None:
+            return
+        for process in self.processes:
+            process.stop()
+
+    def wait_ready(self) -> None:
+        """Return when both are ready.
+
+        Raises:
+            SandboxError: one has ended, or takes too long.
+        """
+        deadline = time.monotonic() + READY_TIMEOUT_S
+        while not all(process.is_ready() for process in self.processes):
+            if time.monotonic() > deadline:
+                logs = " and ".join(str(process.log) for process in self.processes)
+                raise SandboxError(f"the workers are not ready after {READY_TIMEOUT_S:.0f} s; see {logs}")
+            time.sleep(_POLL_S)
+
+    def wait_until(self, condition: Callable[[], bool]) -> None:
+        """Return when ``condition`` holds; it is looked at a few times a second.
+
+        Raises:
+            SandboxError: a worker has ended.
+        """
+        while not condition():
+            self.check()
+            time.sleep(_POLL_S)
+
+    def check(self) -> None:
+        """Raise SandboxError if a worker has ended."""
+        for process in self.processes:
+            process.is_ready()
+
+
+def run_command(sandbox: Sandbox, *arguments: str, quiet: bool = False) -> None:
+    """Run ``latentstream ARGUMENTS`` in the sandbox.
+
+    Its output goes where that of this process does; with ``quiet`` all of it to standard error.
+
+    Raises:
+        SandboxError: it fails.
+    """
+    done = subprocess.run(
+        [*COMMAND, *arguments],
+        env=sandbox.environment,
+        stdin=subprocess.DEVNULL,
+        stdout=sys.stderr if quiet else None,
+        check=False,
+    )
+    if done.returncode:
+        raise SandboxError(f"`latentstream {' '.join(arguments)}` failed")
+
+
+def _free_port() -> int:
+    with socket.socket() as listener:
+        listener.bind(("127.0.0.1", 0))
+        return int(listener.getsockname()[1])
+
+
+def _last_line(log: Path) -> str:
+    """Return the last thing that a worker said, out of its JSON where it is that."""
+    lines = log.read_text(errors="replace").strip().splitlines() or ["it said nothing"]
+    with suppress(ValueError):
+        said = json.loads(lines[-1])
+        if isinstance(said, dict):
+            return str(said.get("reason") or said.get("event"))
+    return lines[-1]
