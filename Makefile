@@ -10,6 +10,7 @@ help: ## Show the targets.
 	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "make %-8s %s\n", $$1, $$2 }' Makefile
 
 venv: $(INSTALLED) ## Build the virtual environment .venv.
+	@:
 
 $(INSTALLED): pyproject.toml .ci/constraints.txt deploy/local/install.sh
 	@deploy/local/install.sh venv

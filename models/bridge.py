@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Final, Self
 
 import numpy as np
+from scipy import linalg
 
 from models.arrays import Doubles, Floats, Ints, float_matrix
 from models.files import load_arrays, save_arrays
@@ -121,7 +122,7 @@ def _ridge(design: Doubles, targets: Doubles, trust: Doubles, ridge: float) -> t
     centred = design - design_mean
     gram = centred.T @ (centred * trust[:, None])
     gram[np.diag_indices_from(gram)] += ridge
-    weights = np.linalg.solve(gram, centred.T @ ((targets - target_mean) * trust[:, None]))
+    weights: Doubles = linalg.solve(gram, centred.T @ ((targets - target_mean) * trust[:, None]), assume_a="pos")
     return weights, target_mean - design_mean @ weights
 
 

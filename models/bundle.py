@@ -214,7 +214,9 @@ def _verified_manifest(directory: Path) -> Manifest:
 
 def _content_hash(manifest: Manifest) -> str:
     nameless = msgspec.structs.replace(manifest, version="")
-    return hashlib.sha256(msgspec.json.encode(msgspec.to_builtins(nameless, str_keys=True), order="sorted")).hexdigest()[:_HASH_DIGITS]
+    return hashlib.sha256(
+        msgspec.json.encode(msgspec.to_builtins(nameless, str_keys=True), order="sorted")
+    ).hexdigest()[:_HASH_DIGITS]
 
 
 def _sha256(path: Path) -> str:

@@ -43,7 +43,7 @@ def build_encoder(config: ContentConfig, seed: int = 0) -> Any:
     features = keras.Input((config.input_dim,), name="features")
     hidden = features
     for depth, width in enumerate(config.hidden):
-        hidden = _hidden(width, seed + depth)(hidden)
+        hidden = _hidden(width, seed + depth, f"hidden_{depth}")(hidden)
     latent = keras.layers.Dense(config.latent_dim, kernel_initializer=_initializer(seed + 100), name="latent")(hidden)
     return keras.Model(features, latent, name="content_encoder")
 
@@ -53,13 +53,14 @@ def build_decoder(config: ContentConfig, seed: int = 0) -> Any:
     latent = keras.Input((config.latent_dim,), name="latent")
     hidden = latent
     for depth, width in enumerate(reversed(config.hidden)):
-        hidden = _hidden(width, seed + 200 + depth)(hidden)
+        hidden = _hidden(width, seed + 200 + depth, f"hidden_{depth}")(hidden)
     output = keras.layers.Dense(config.input_dim, kernel_initializer=_initializer(seed + 300), name="features")(hidden)
     return keras.Model(latent, output, name="content_decoder")
 
 
-def _hidden(width: int, seed: int) -> Any:
-    return keras.layers.Dense(width, activation="gelu", kernel_initializer=_initializer(seed))
+def _hidden(width: int, seed: int, name: str) -> Any:
+    # Names are written to the file: left to Keras they would count up, and the same weights differ in bytes.
+    return keras.layers.Dense(width, activation="gelu", kernel_initializer=_initializer(seed), name=name)
 
 
 def _initializer(seed: int) -> Any:

@@ -19,7 +19,7 @@ _GRADIENT_NORM: Final = 1.0
 _PATIENCE: Final = 15
 # About so many steps an epoch, between these batch sizes.
 _STEPS: Final = 20
-_SMALLEST_BATCH: Final = 32
+_SMALLEST_BATCH: Final = 8
 _LARGEST_BATCH: Final = 512
 
 

@@ -35,7 +35,7 @@ def build_user_encoder(config: InteractionConfig, seed: int = 0) -> Any:
     mean = keras.layers.Dense(
         config.user_dim, kernel_initializer=keras.initializers.GlorotUniform(seed=seed), name="mean"
     )
-    return keras.Model(bag, mean(keras.layers.Activation("tanh")(bag)), name="user_encoder")
+    return keras.Model(bag, mean(keras.layers.Activation("tanh", name="tanh")(bag)), name="user_encoder")
 
 
 def weighted_bags(embeddings: Floats, indptr: Ints, indices: Ints, weights: Floats) -> Floats:

@@ -111,7 +111,8 @@ def _cut(histories: Histories, items: int, rng: np.random.Generator) -> tuple[Fl
     """Return inputs and targets, float32 ``[users, items]``, of histories cut at random places.
 
     A target row sums to the square root of its number of items: long histories say more than short ones,
-    but not in proportion (.244 against .235 with the number itself and .227 with 1).
+    but not in proportion (validation NDCG@20 on MovieLens-100K at dropout .3: .236; with the number itself
+    .223, with 1 .227).
     """
     lengths = histories.lengths
     shortest = np.maximum(1, (lengths * _SHORTEST_INPUT).astype(np.int64))

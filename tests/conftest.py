@@ -14,13 +14,6 @@ import redis
 from schemas.settings import ENV_PREFIX, Settings
 
 
-def pytest_configure(config: pytest.Config) -> None:
-    # kafka-python 3.0.12 reads its message definitions in a way that Python 3.11 wants to be rid of.
-    config.addinivalue_line(
-        "filterwarnings", r"ignore:(read|open)_text is deprecated\. Use files\(\):DeprecationWarning"
-    )
-
-
 @pytest.fixture(autouse=True, scope="session")
 def _no_settings_of_the_developer(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
     """Hide the environment's settings, and the local stack that the developer runs."""
@@ -48,7 +41,7 @@ def local_stack(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Settings]:
 def settings(local_stack: Settings, tmp_path: Path) -> Settings:
     """Settings with topics, consumer groups, keys and a home that no other test has."""
     name = f"t{uuid.uuid4().hex[:12]}"
-    sections: dict[str, dict[str, Any]] = {
+    sections: dict[str, Any] = {
         "kafka": {
             "bootstrap_servers": local_stack.kafka.bootstrap_servers,
             "items_topic": f"{name}-items",
@@ -67,5 +60,5 @@ def settings(local_stack: Settings, tmp_path: Path) -> Settings:
 @pytest.fixture
 def redis_client(settings: Settings) -> Iterator[redis.Redis]:
     """Connect to the Redis of ``settings``; replies are bytes."""
-    with redis.Redis.from_url(settings.redis.url.get_secret_value()) as client:
+    with redis.Redis.from_url(settings.redis.url.get_secret_value(), protocol=2) as client:
         yield client

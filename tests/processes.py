@@ -56,7 +56,7 @@ class WorkerProcess:
         self._log = settings.home / f"{role}-{time.monotonic_ns()}.log"
         with self._log.open("wb") as log:
             self._process = subprocess.Popen(
-                [sys.executable, "-m", "workers.cli", "worker", role],
+                [sys.executable, "-m", "workers", "worker", role],
                 cwd=REPOSITORY,
                 env=environment(settings),
                 stdin=subprocess.DEVNULL,

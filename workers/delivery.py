@@ -90,11 +90,11 @@ class PositionStore:
         """
         while True:
             epoch = int(self._redis.incr(self._keys.epoch))
-            reply = self._claim(keys=[position_key], args=[epoch, beginning])
-            position = Position(*map(int, reply))
-            # After a restore of an older Redis the counter may lag behind: go on until it has passed.
-            if position.epoch == epoch:
-                return position
+            ours, *stored = map(int, self._claim(keys=[position_key], args=[epoch, beginning]))
+            if ours:
+                return Position(*stored)
+            # Another worker was faster, or Redis was restored and the counter is behind: pass the owner.
+            self._redis.incrby(self._keys.epoch, max(stored[0] - epoch, 0))
 
     def commit(self, batch: Batch, position: Position, following: int) -> None:
         """Write ``batch`` and move the position to the offset ``following``.

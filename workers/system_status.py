@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from typing import Any, Final, cast
+from typing import Final, cast
 
 import msgspec
 import redis
@@ -104,7 +104,7 @@ def _redis_status(settings: Settings) -> tuple[RedisStatus, Positions | None]:
         status.model = _model(client, keys)
         status.items = positions.ids("items")
         status.users = positions.ids("interactions")
-        status.queries_waiting = int(cast(int, client.xlen(keys.queries)))
+        status.queries_waiting = client.xlen(keys.queries)
         popular = cast(bytes | None, client.get(keys.popular))
         if popular is not None:
             document = msgspec.json.decode(popular, type=Recommendations)
@@ -125,7 +125,7 @@ def _model(client: redis.Redis, keys: Keys) -> ModelStatus | None:
 
 def _memory(client: redis.Redis) -> int | None:
     try:
-        return int(cast(dict[str, Any], client.info("memory"))["used_memory"])
+        return int(client.info("memory")["used_memory"])
     except redis.ResponseError:
         # Whoever may only read keys may not ask for this.
         return None

@@ -6,6 +6,7 @@ import base64
 import os
 import shutil
 import socket
+import struct
 import subprocess
 import uuid
 from pathlib import Path
@@ -73,9 +74,8 @@ def _format(server: ServerProcess, run: list[str]) -> None:
 
 def answers(port: int | None) -> bool:
     """Say whether a broker on ``port`` names itself as a member of its cluster."""
-    try:
-        socket.create_connection(("127.0.0.1", port or 0), timeout=1.0).close()
-    except OSError:
+    # kafka-python leaves sockets open when it cannot reach any broker, so it is asked only when it can.
+    if port is None or not _speaks_kafka(port):
         return False
     # Imported here: it takes a while, and `stack down` does not need it.
     from kafka import KafkaAdminClient
@@ -93,3 +93,17 @@ def answers(port: int | None) -> bool:
         return False
     # A broker that is still fenced answers, and refuses to create topics.
     return any(not broker["is_fenced"] for broker in brokers)
+
+
+def _speaks_kafka(port: int) -> bool:
+    """Say whether the first request of every client, ApiVersions (key 18, version 0), gets a reply."""
+    correlation, client_id = 1, b"latentstream"
+    request = struct.pack(f">hhih{len(client_id)}s", 18, 0, correlation, len(client_id), client_id)
+    try:
+        with socket.create_connection(("127.0.0.1", port), timeout=1.0) as connection:
+            connection.sendall(struct.pack(">i", len(request)) + request)
+            connection.settimeout(5.0)
+            reply = connection.makefile("rb").read(8)
+    except OSError:
+        return False
+    return reply[4:] == struct.pack(">i", correlation)

@@ -18,9 +18,9 @@ Say = Callable[[str], None]
 """Takes one line for the person who waits."""
 
 _POLL_S: Final = 0.05
-# The processes that this process started. Without a reference to ask, a server that ends before its
-# parent would stay behind as a zombie.
-_children: dict[int, subprocess.Popen[bytes]] = {}
+# The shell ends at once, so that the server is nobody's child: it gets no Ctrl-C of the terminal, and
+# whoever started it need not wait for it.
+_DETACH: Final = '"$@" >"$0" 2>&1 & echo $!'
 
 
 class StackError(Exception):
@@ -68,25 +68,19 @@ class ServerProcess:
         return value if isinstance(value, int) else None
 
     def _is_ours(self, pid: int) -> bool:
-        child = _children.get(pid)
-        if child is not None and child.poll() is not None:
-            del _children[pid]
-            return False
         return os.fsencode(self.config) in _command_line(pid)
 
     def spawn(self, command: Sequence[str], port: int) -> None:
         """Start ``command``, which must name ``config``, in a session of its own and write down where it is."""
-        with self.log.open("wb") as log:
-            child = subprocess.Popen(
-                list(command),
-                cwd=self.directory,
-                stdin=subprocess.DEVNULL,
-                stdout=log,
-                stderr=subprocess.STDOUT,
-                start_new_session=True,
-            )
-        _children[child.pid] = child
-        write_atomically(self._note, json.dumps({"pid": child.pid, "port": port}))
+        shell = subprocess.run(
+            ["/bin/sh", "-c", _DETACH, str(self.log), *command],
+            cwd=self.directory,
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            start_new_session=True,
+            check=True,
+        )
+        write_atomically(self._note, json.dumps({"pid": int(shell.stdout), "port": port}))
 
     def wait_until(self, answers: Callable[[], bool], timeout_s: float) -> None:
         """Return when ``answers()`` is true.

@@ -87,11 +87,12 @@ def up(settings: Settings, say: Say) -> Stack:
     """
     with exclusive(_lock(settings)):
         kinds = [kind for kind in _KINDS if _given(settings, kind) is None]
+        found = [kind for kind in kinds if _server(settings, kind).pid is not None]
         for kind in kinds:
-            if _server(settings, kind).pid is None:
+            if kind not in found:
                 kind.start(_server(settings, kind), say)
         for kind in kinds:
-            _wait(settings, kind, say)
+            _wait(_server(settings, kind), kind, say, was_running=kind in found)
         _write_state(settings)
         return status(settings)
 
@@ -141,14 +142,15 @@ def _given(settings: Settings, kind: _Kind) -> str | None:
     return address if address not in ("", ours) else None
 
 
-def _wait(settings: Settings, kind: _Kind, say: Say) -> None:
-    server = _server(settings, kind)
+def _wait(server: ServerProcess, kind: _Kind, say: Say, *, was_running: bool) -> None:
+    """Wait until the server answers; start it anew where it was found about to end, or its port was taken."""
     for attempt in range(1, _ATTEMPTS + 1):
         try:
             server.wait_until(lambda: kind.answers(server.port), kind.start_timeout_s)
         except StackError:
-            port_was_taken = server.pid is None and "address already in use" in server.log.read_text().lower()
-            if not port_was_taken or attempt == _ATTEMPTS:
+            ending = was_running and attempt == 1
+            port_taken = "address already in use" in server.log.read_text(errors="replace").lower()
+            if server.pid is not None or attempt == _ATTEMPTS or not (ending or port_taken):
                 raise
             kind.start(server, say)
         else:

@@ -13,7 +13,7 @@ SIDE = 48
 SETTINGS = ModelSettings(
     latent_dim=3,
     content_hidden=[16],
-    content_epochs=40,
+    content_epochs=150,
     user_dim=8,
     interaction_hidden=24,
     interaction_epochs=100,
@@ -32,7 +32,8 @@ def board(side: int = SIDE) -> Interactions:
 def colours(side: int, seed: int = 0) -> Floats:
     """Features float32 ``[side, 6]`` of items 0..side - 1: the colour and a little noise."""
     noise = np.random.default_rng(seed).normal(0, 0.1, (side, 6))
-    return (noise + np.where(np.arange(side) % 2, 1.0, -1.0)[:, None] * [1, -1, 1, 0, 0, 2]).astype(np.float32)
+    colour = np.where(np.arange(side) % 2, 1.0, -1.0)[:, None]
+    return np.asarray(noise + colour * [1, -1, 1, 0, 0, 2], np.float32)
 
 
 def names(side: int = SIDE) -> list[str]:

@@ -9,9 +9,9 @@ from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, rule
 
-import models.index
 from models.arrays import Floats, Ints
 from models.index import LatentIndex
+from models.index_parts import SealedPart
 
 DIM = 5
 RNG = np.random.default_rng(0)
@@ -187,15 +187,14 @@ def test_replacing_one_slot_for_ever_does_not_grow_the_index() -> None:
 
 def test_searches_go_on_while_a_part_is_sealed(monkeypatch: pytest.MonkeyPatch) -> None:
     building, go_on = threading.Event(), threading.Event()
-    original = models.index.SealedPart
 
     def slow(vectors: Floats) -> Any:
         building.set()
         assert go_on.wait(60)
-        return original(vectors)
+        return SealedPart(vectors)
 
     index, vectors = filled(20, min_delta=30)
-    monkeypatch.setattr(models.index, "SealedPart", slow)
+    monkeypatch.setattr("models.index.SealedPart", slow)
     index.upsert(np.arange(20, 40), vectors)
     assert building.wait(60)
     # While the new part is built: one slot replaced, one removed, one new.
@@ -218,7 +217,7 @@ def test_a_failure_in_the_background_reaches_the_next_caller(monkeypatch: pytest
         raise MemoryError(f"no room for {vectors.nbytes} bytes")
 
     index, vectors = filled(4, min_delta=5)
-    monkeypatch.setattr(models.index, "SealedPart", fail)
+    monkeypatch.setattr("models.index.SealedPart", fail)
     index.upsert(np.arange(10, 14), vectors)
     with pytest.raises(RuntimeError, match="sealed part failed") as caught:
         index.wait_sealed()

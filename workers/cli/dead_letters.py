@@ -49,11 +49,10 @@ def list_letters(
         return
     if not letters:
         matching = " that match" if topic or reason else ""
-        terminal.console().print(f"No dead letters{matching} in {settings.kafka.dead_letters_topic}.")
+        terminal.say(f"No dead letters{matching} in {settings.kafka.dead_letters_topic}.")
         return
     headings = ("written", "topic", "partition", "offset", "reason", "message", "key", "value")
-    console = terminal.console()
-    console.print(terminal.table(headings, map(_row, letters), right=("partition", "offset")), soft_wrap=False)
+    terminal.console().print(terminal.table(headings, map(_row, letters), right=("partition", "offset")))
 
 
 @app.command()
@@ -118,7 +117,7 @@ def _report(result: Replayed, *, interrupted: bool) -> None:
     stopped = "Interrupted: " if interrupted else ""
     others = f"; passed over: {', '.join(passed_over)}" if passed_over else ""
     plural = "event" if result.published == 1 else "events"
-    terminal.console(stderr=True).print(f"{stopped}{result.published:,} {plural} published again{others}")
+    terminal.say(f"{stopped}{result.published:,} {plural} published again{others}", stderr=True)
 
 
 def _written(letter: Letter) -> str:

@@ -152,17 +152,17 @@ def _show(item: str, stored: StoredItem, items: StoredItems, answers: _Answers, 
     rows += [(name, _attribute(value)) for name, value in stored.attributes.items()]
     console.print(terminal.pairs(rows))
     if answers.reconstruction:
-        console.print("\nreconstruction", style="bold")
-        console.print(picture(answers.reconstruction, shape) or _first_values(answers.reconstruction))
+        terminal.say("\nreconstruction", "bold")
+        terminal.say(picture(answers.reconstruction, shape) or _first_values(answers.reconstruction))
     if answers.neighbours is not None:
         near = answers.neighbours
-        console.print("\nnearest neighbours", style="bold")
+        terminal.say("\nnearest neighbours", "bold")
         if near.items:
             console.print(items_table(near.items, near.scores, items.titles(near.items)))
         else:
-            console.print("none: no other item is available")
+            terminal.say("none: no other item is available")
     for problem in answers.problems:
-        terminal.console(stderr=True).print(terminal.printable(problem), style="yellow")
+        terminal.say(terminal.printable(problem), "yellow", stderr=True)
 
 
 def _attribute(value: Attribute) -> str:

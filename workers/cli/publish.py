@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import time
-from contextlib import closing
-from enum import Enum
+from enum import StrEnum
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -26,7 +25,7 @@ CLOSE_TIMEOUT_S = 5.0
 _REFRESH_LINES = 200
 
 
-class WireFormat(str, Enum):
+class WireFormat(StrEnum):
     """The format of the values on Kafka."""
 
     json = "json"
@@ -38,10 +37,8 @@ Files = Annotated[
     typer.Argument(
         metavar="FILE…",
         help="JSON lines, plain or gzip; - is standard input.",
-        exists=True,
         dir_okay=False,
         readable=True,
-        allow_dash=True,
     ),
 ]
 Format = Annotated[WireFormat, typer.Option("--format", help="How values are written to Kafka.")]
@@ -69,6 +66,10 @@ def _publish(kind: Kind, files: list[Path], wire_format: WireFormat) -> None:
     from workers import connections
     from workers.publisher import LINE_LIMIT_FACTOR, STDIN, EventFile, Publisher
 
+    # Typer 0.29 with exists=True takes "-" for a missing file, allow_dash or not.
+    for path in files:
+        if path != STDIN and not path.exists():
+            raise typer.BadParameter(f"{path} does not exist")
     settings = Settings()
     connections.ensure_topics(settings)
     topic = settings.kafka.items_topic if kind == "items" else settings.kafka.interactions_topic
@@ -121,15 +122,15 @@ def _send_file(publisher: Publisher, file: EventFile, progress: Progress, task: 
 
 
 def _print_report(report: Report, topic: str, seconds: float, *, interrupted: bool) -> None:
-    errors = terminal.console(stderr=True)
     for place, reason in report.examples:
-        errors.print(terminal.printable(f"{place}: {reason}"), style="red")
+        terminal.say(terminal.printable(f"{place}: {reason}"), "red", stderr=True)
     if report.bad > len(report.examples):
-        errors.print(f"… and {report.bad - len(report.examples):,} more bad lines", style="red")
+        terminal.say(f"… and {report.bad - len(report.examples):,} more bad lines", "red", stderr=True)
     bad = f", {report.bad:,} bad and not sent" if report.bad else ""
     stopped = "Interrupted: " if interrupted else ""
     rate = report.lines / max(seconds, 1e-9)
-    errors.print(
+    terminal.say(
         f"{stopped}{report.arrived:,} of {report.lines:,} lines arrived in {topic}{bad}"
-        f" ({seconds:.1f} s, {rate:,.0f} lines/s)"
+        f" ({seconds:.1f} s, {rate:,.0f} lines/s)",
+        stderr=True,
     )

@@ -107,7 +107,7 @@ def _asked(client: redis.Redis, settings: Settings, query: QueryRequest, about: 
 
 
 def _finished(client: redis.Redis, keys: Keys, user: str, k: int) -> Shown:
-    stored, popular = client.mget([keys.recommendations(_identifier(user)), keys.popular])  # type: ignore[misc]
+    stored, popular = client.mget([keys.recommendations(_identifier(user)), keys.popular])
     data = stored or popular
     if data is None:
         raise CommandFailed(
@@ -128,12 +128,11 @@ def _show(client: redis.Redis, settings: Settings, shown: Shown, *, as_json: boo
     if as_json:
         terminal.print_json(as_document(shown, titles))
         return
-    console = terminal.console()
-    console.print(terminal.printable(f"{shown.about} (model {shown.model})"), style="dim")
+    terminal.say(terminal.printable(f"{shown.about} (model {shown.model})"), "dim")
     if not shown.items:
-        console.print("No items: nothing that can be recommended is published, or all of it is known already.")
+        terminal.say("No items: nothing that can be recommended is published, or all of it is known already.")
         return
-    console.print(items_table(shown.items, shown.scores, titles))
+    terminal.console().print(items_table(shown.items, shown.scores, titles))
 
 
 def items_table(items: Sequence[str], scores: Sequence[float], titles: dict[str, str]) -> Any:

@@ -2,22 +2,20 @@
 
 from __future__ import annotations
 
-import json
 from typing import Annotated
-from urllib.parse import urlsplit, urlunsplit
 
 import typer
-from rich.console import Console
-from rich.table import Table
 
 from deploy.local import stack as local
 from schemas.settings import Settings
+from workers.cli import terminal
+from workers.cli.masking import masked_url
 
 app = typer.Typer(help="Run a real Kafka and a real Redis on this machine.", no_args_is_help=True)
 
 
 def _say(line: str) -> None:
-    Console(stderr=True, highlight=False, soft_wrap=True).print(line, markup=False)
+    terminal.console(stderr=True).print(line)
 
 
 @app.command()
@@ -44,7 +42,7 @@ def status(
     """Say where Kafka and Redis are and whether they answer. Exits with 1 where one of the stack's does not."""
     found = local.status(Settings())
     if as_json:
-        typer.echo(json.dumps({service.name: _as_dict(service) for service in found}))
+        terminal.print_json({service.name: _as_dict(service) for service in found})
     else:
         _show(found)
     if any(service.origin == "stack" and not service.running for service in found):
@@ -54,7 +52,7 @@ def status(
 def _as_dict(service: local.Service) -> dict[str, str | int | bool | None]:
     """Return what the table shows; ``running`` is null for an address from the settings, which is not asked."""
     return {
-        "address": masked(service.address),
+        "address": _address(service),
         "origin": service.origin,
         "running": service.running if service.origin == "stack" else None,
         "pid": service.pid,
@@ -63,13 +61,17 @@ def _as_dict(service: local.Service) -> dict[str, str | int | bool | None]:
 
 
 def _show(found: local.Stack) -> None:
-    table = Table(box=None, pad_edge=False, header_style="bold")
-    for heading in ("service", "state", "address", "pid", "log"):
-        table.add_column(heading, overflow="fold")
-    for service in found:
-        pid = str(service.pid) if service.pid else ""
-        table.add_row(service.name, _state(service), masked(service.address), pid, str(service.log or ""))
-    Console(soft_wrap=False, highlight=False).print(table)
+    rows = [
+        (
+            service.name,
+            _state(service),
+            _address(service),
+            str(service.pid) if service.pid else "",
+            str(service.log or ""),
+        )
+        for service in found
+    ]
+    terminal.console().print(terminal.table(("service", "state", "address", "pid", "log"), rows))
 
 
 def _state(service: local.Service) -> str:
@@ -77,15 +79,8 @@ def _state(service: local.Service) -> str:
         return "given in the settings"
     if service.running:
         return "running"
-    return "does not answer" if service.pid else "not running: `latentstream stack up`"
+    return "does not answer" if service.pid else "not running"
 
 
-def masked(address: str) -> str:
-    """Return ``address`` without the password that a URL may contain."""
-    if "://" not in address:
-        return address
-    parts = urlsplit(address)
-    if parts.password is None:
-        return address
-    host = parts.netloc.rpartition("@")[2]
-    return urlunsplit(parts._replace(netloc=f"{parts.username or ''}:***@{host}"))
+def _address(service: local.Service) -> str:
+    return masked_url(service.address) if service.name == "redis" else service.address

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import sys
 from collections.abc import Iterable, Sequence
-from typing import Any, Final
+from typing import Any, Final, Literal
 
 import typer
 from rich.box import SIMPLE_HEAD
@@ -20,7 +20,12 @@ def console(*, stderr: bool = False) -> Console:
     """Return a console that prints strings as they are: no markup, emoji names or highlighting in them."""
     stream = sys.stderr if stderr else sys.stdout
     width = None if stream.isatty() else _PIPE_WIDTH
-    return Console(stderr=stderr, markup=False, emoji=False, highlight=False, soft_wrap=True, width=width)
+    return Console(stderr=stderr, markup=False, emoji=False, highlight=False, width=width)
+
+
+def say(text: str, style: str = "", *, stderr: bool = False) -> None:
+    """Print lines of text that hold nothing from events, or only what is printable; long ones are not folded."""
+    console(stderr=stderr).print(text, style=style, soft_wrap=True)
 
 
 def printable(text: str) -> str:
@@ -43,7 +48,8 @@ def table(headings: Sequence[str], rows: Iterable[Sequence[str]], *, right: Sequ
     """Return a table of strings, made printable; the columns named in ``right`` are aligned to the right."""
     made = Table(box=SIMPLE_HEAD, pad_edge=False, header_style="bold")
     for heading in headings:
-        made.add_column(heading, justify="right" if heading in right else "left", overflow="fold")
+        justify: Literal["left", "right"] = "right" if heading in right else "left"
+        made.add_column(heading, justify=justify, overflow="fold")
     for row in rows:
         made.add_row(*map(printable, row))
     return made

@@ -1,0 +1,199 @@
+"""``recommend``, ``similar`` and ``inspect``, with records in a real Redis and an answering thread for queries."""
+
+import json
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import msgspec
+import pytest
+import redis
+
+from schemas.documents import Recommendations, recommendation_order
+from schemas.keys import Keys
+from schemas.records import CodeRecord
+from schemas.settings import Settings
+from tests.cli.conftest import Run
+from workers.cli.errors import CommandFailed
+from workers.query_client import NoAnswer, QueryRefused
+
+Answer = Callable[[dict[str, Any]], dict[str, Any]]
+EVIL = "[bold]Evil[/]\x1b[2J \u202e"
+
+
+@pytest.fixture
+def keys(settings: Settings) -> Keys:
+    return Keys(settings.redis.prefix)
+
+
+@pytest.fixture
+def catalogue(redis_client: redis.Redis, keys: Keys) -> None:
+    """Two items in partition 2 of the current model: one with a title and a code, one with neither."""
+    redis_client.hset(keys.model, "version", "v1")
+    items = keys.items("v1", 2)
+    redis_client.hset(items.position, mapping={"epoch": 1, "next": 9, "ids": 2, "buckets": 1})
+    redis_client.hset(items.codes(0), "a", CodeRecord(True, 0.5, b"\x00\xfe").pack())
+    redis_client.hset(items.codes(0), "b", CodeRecord(False, 0.0, b"").pack())
+    redis_client.hset(items.attributes(0), "a", json.dumps({"title": EVIL, "price": 3, "tags": ["x", "y"]}))
+
+
+def listing(user: str, source: Any, items: list[str]) -> bytes:
+    scores = [1.0 / (rank + 1) for rank in range(len(items))]
+    return msgspec.json.encode(Recommendations(recommendation_order(1, 1), user, "v1", source, 0.0, items, scores))
+
+
+@contextmanager
+def answering(client: redis.Redis, keys: Keys, answer: Answer) -> Iterator[list[dict[str, Any]]]:
+    """Answer queries with plain Redis commands, as the README prints them; give the requests."""
+    asked: list[dict[str, Any]] = []
+    stop = threading.Event()
+
+    def serve() -> None:
+        last = b"0"
+        while not stop.is_set():
+            streams: Any = client.xread({keys.queries: last}, block=50)
+            for entry, fields in streams[0][1] if streams else []:
+                last = entry
+                request = json.loads(fields[b"request"])
+                asked.append(request)
+                reply = {"id": request["id"], "status": "ok", "model": "v1"} | answer(request)
+                client.rpush(keys.reply(request["id"]), json.dumps(reply))
+
+    thread = threading.Thread(target=serve)
+    thread.start()
+    try:
+        yield asked
+    finally:
+        stop.set()
+        thread.join()
+
+
+@pytest.mark.usefixtures("catalogue")
+def test_the_finished_list_is_shown_with_titles_made_harmless(
+    run_real: Run, redis_client: redis.Redis, keys: Keys
+) -> None:
+    redis_client.set(keys.recommendations("u"), listing("u", "model", ["a", "b", "\x1b[31mc"]))
+    result = run_real("recommend", "u", "-k", "3")
+    assert result.exit_code == 0, result.output
+    assert "\x1b" not in result.stdout
+    assert "\u202e" not in result.stdout
+    assert "[bold]Evil[/]\\x1b[2J \\u202e" in result.stdout
+    assert "\\x1b[31mc" in result.stdout
+    document = json.loads(run_real("recommend", "u", "-k", "2", "--json").stdout)
+    assert document == {
+        "source": "model",
+        "model": "v1",
+        "items": [{"item_id": "a", "score": 1.0, "title": EVIL}, {"item_id": "b", "score": 0.5, "title": None}],
+    }
+
+
+def test_a_stranger_gets_the_popularity_list(run_real: Run, redis_client: redis.Redis, keys: Keys) -> None:
+    redis_client.set(keys.popular, listing("", "popular", ["a"]))
+    result = run_real("recommend", "nobody")
+    assert result.exit_code == 0, result.output
+    assert "nobody has no list" in result.stdout
+    assert json.loads(run_real("recommend", "nobody", "--json").stdout)["source"] == "popular"
+
+
+def test_without_any_list_it_says_what_may_be_missing(run_real: Run) -> None:
+    result = run_real("recommend", "nobody")
+    assert isinstance(result.exception, CommandFailed)
+    assert "neither a list" in str(result.exception)
+
+
+@pytest.mark.parametrize("arguments", [[], ["u", "--items", "a"], ["x" * 257], ["--items", " ,"], ["u", "-k", "0"]])
+def test_senseless_arguments_are_refused(run_real: Run, arguments: list[str]) -> None:
+    assert run_real("recommend", *arguments).exit_code == 2
+
+
+@pytest.mark.parametrize(
+    ("arguments", "request_"),
+    [
+        (["recommend", "u", "--fresh", "-k", "3"], {"type": "user", "user_id": "u", "k": 3}),
+        (["recommend", "--items", "a, b"], {"type": "items", "item_ids": ["a", "b"], "k": 10}),
+        (["similar", "a"], {"type": "similar", "item_id": "a", "k": 10}),
+    ],
+)
+def test_queries_are_asked_and_their_replies_shown(
+    run_real: Run, redis_client: redis.Redis, keys: Keys, arguments: list[str], request_: dict[str, Any]
+) -> None:
+    with answering(redis_client, keys, lambda request: {"items": ["b"], "scores": [0.25]}) as asked:  # noqa: ARG005
+        result = run_real(*arguments, "--json")
+    assert result.exit_code == 0, result.output
+    assert [{name: value for name, value in one.items() if name != "id"} for one in asked] == [request_]
+    assert json.loads(result.stdout)["items"] == [{"item_id": "b", "score": 0.25, "title": None}]
+
+
+def test_when_nobody_answers_it_says_so_and_takes_the_request_back(
+    run_real: Run, redis_client: redis.Redis, keys: Keys
+) -> None:
+    result = run_real("similar", "a")
+    assert isinstance(result.exception, NoAnswer)
+    assert str(result.exception) == (
+        "no recommender answered within 0.5 s: is `latentstream worker recommender` running?"
+    )
+    assert redis_client.xlen(keys.queries) == 0
+
+
+def test_a_refusal_is_told(run_real: Run, redis_client: redis.Redis, keys: Keys) -> None:
+    with answering(redis_client, keys, lambda request: {"status": "error", "error": "not published"}):  # noqa: ARG005
+        result = run_real("similar", "a")
+    assert isinstance(result.exception, QueryRefused)
+    assert str(result.exception) == "not published"
+
+
+@pytest.mark.usefixtures("catalogue")
+def test_inspect_shows_what_is_stored_even_when_nobody_answers(run_real: Run) -> None:
+    result = run_real("inspect", "a")
+    assert result.exit_code == 0, result.output
+    for shown in ("2 bytes: 00fe", "0.5", "\\x1b[2J", '["x", "y"]'):
+        assert shown in result.stdout
+    assert "\x1b" not in result.stdout
+    assert result.stderr.count("no recommender answered") == 1
+    document = json.loads(run_real("inspect", "a", "--json").stdout)
+    assert document["attributes"] == {"title": EVIL, "price": 3, "tags": ["x", "y"]}
+    assert (document["partition"], document["available"], document["code"]) == (2, True, "00fe")
+    assert (document["neighbours"], len(document["problems"])) == (None, 1)
+
+
+@pytest.mark.usefixtures("catalogue")
+def test_inspect_shows_reconstruction_and_neighbours(
+    run_real: Run, redis_client: redis.Redis, keys: Keys, settings: Settings
+) -> None:
+    def answer(request: dict[str, Any]) -> dict[str, Any]:
+        if request["type"] == "reconstruct":
+            return {"features": [0.0, 1.0, 1.0, 0.0], "reconstruction_error": 0.5}
+        return {"items": ["b"], "scores": [0.5]}
+
+    bundle = settings.registry / "v1"
+    with answering(redis_client, keys, answer):
+        numbers = run_real("inspect", "a").stdout
+        bundle.mkdir(parents=True)
+        (bundle / "manifest.json").write_text('{"version": "v1", "content": {"input_shape": [2, 2]}}')
+        image = run_real("inspect", "a").stdout
+        document = json.loads(run_real("inspect", "a", "--json").stdout)
+    assert "0, 1, 1, 0" in numbers
+    assert "nearest neighbours" in numbers
+    assert "  @@\n@@  " in image
+    assert document["reconstruction"] == [0.0, 1.0, 1.0, 0.0]
+    assert document["neighbours"] == [{"item_id": "b", "score": 0.5, "title": None}]
+
+
+@pytest.mark.usefixtures("catalogue")
+def test_inspect_of_an_item_without_features_says_why_there_is_no_code(run_real: Run) -> None:
+    result = run_real("inspect", "b")
+    assert "published without features" in result.stdout
+    assert "never recommended" in result.stdout
+
+
+def test_inspect_of_what_is_not_stored_says_what_may_be_the_reason(
+    run_real: Run, redis_client: redis.Redis, keys: Keys
+) -> None:
+    without_model = run_real("inspect", "zzz").exception
+    redis_client.hset(keys.model, "version", "v1")
+    with_model = run_real("inspect", "zzz").exception
+    assert isinstance(without_model, CommandFailed)
+    assert isinstance(with_model, CommandFailed)
+    assert "there is no model yet" in str(without_model)
+    assert "dead-letters list" in str(with_model)

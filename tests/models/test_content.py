@@ -1,0 +1,73 @@
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from models.content import ContentModel, Scaling
+from models.training import Trained
+from tests.models import boards
+
+
+@pytest.fixture
+def model(trained_both: Trained) -> ContentModel:
+    assert trained_both.parts.content is not None
+    return trained_both.parts.content
+
+
+def test_reconstruction_explains_most_of_the_features(model: ContentModel) -> None:
+    features = boards.colours(300, seed=9)
+    codes, errors = model.encode(features)
+    assert codes.shape == (300, model.code_bytes) == (300, 3)
+    assert codes.dtype == np.uint8
+    # The colour is one dimension; the rest is noise of variance .01.
+    assert errors.mean() < 0.05 < np.var(features, axis=0).mean()
+
+
+def test_error_is_what_a_reader_decodes(model: ContentModel) -> None:
+    features = boards.colours(50, seed=2)
+    codes, errors = model.encode(features)
+    difference = features.astype(np.float64) - model.reconstruct(codes)
+    np.testing.assert_allclose(errors, np.mean(difference**2, axis=1), rtol=1e-6)
+    assert np.array_equal(model.latents(codes), model.codec.decode(codes))
+
+
+def test_an_item_unlike_all_others_has_a_larger_error(model: ContentModel) -> None:
+    usual, odd = boards.colours(40), np.array([[1, 1, 1, 3, -3, 0]], np.float32)
+    assert model.encode(odd)[1][0] > 10 * model.encode(usual)[1].max()
+
+
+def test_a_row_does_not_depend_on_its_company_or_its_place(model: ContentModel) -> None:
+    features = np.random.default_rng(0).normal(size=(700, 6)).astype(np.float32)
+    codes, errors = model.encode(features)
+    pixels = model.reconstruct(codes)
+    order = np.random.default_rng(1).permutation(700)
+    for rows in (order, order[:3], order[300:557], *(np.array([row]) for row in (0, 255, 256, 699))):
+        own_codes, own_errors = model.encode(features[rows])
+        assert own_codes.tobytes() == codes[rows].tobytes()
+        assert own_errors.tobytes() == errors[rows].tobytes()
+        assert model.reconstruct(own_codes).tobytes() == pixels[rows].tobytes()
+
+
+def test_huge_features_are_encoded_with_a_huge_error(model: ContentModel) -> None:
+    codes, errors = model.encode(np.full((1, 6), 3e38, np.float32))
+    assert codes.shape == (1, 3)
+    assert errors[0] > 1e38
+    assert np.isfinite(model.reconstruct(codes)).all()
+
+
+def test_wrong_features_are_refused(model: ContentModel) -> None:
+    with pytest.raises(ValueError, match=r"shape \[rows, 6\]"):
+        model.encode(np.zeros((1, 5), np.float32))
+    with pytest.raises(ValueError, match="row 1"):
+        model.encode(np.array([[0] * 6, [0, 0, np.nan, 0, 0, 0]], np.float32))
+    assert model.encode(np.empty((0, 6), np.float32))[0].shape == (0, 3)
+
+
+def test_scaling_of_pixels_is_shared_and_of_vectors_is_not() -> None:
+    features = np.array([[0, 10, 5], [2, 30, 5]], np.float32)
+    own = Scaling.fit(features, shared_scale=False)
+    assert own.scale.tolist() == [1, 10, 1]
+    assert own.standardise(features).tolist() == [[-1, -1, 0], [1, 1, 0]]
+    shared = Scaling.fit(features, shared_scale=True)
+    np.testing.assert_allclose(shared.scale, np.sqrt((1 + 100 + 0) / 3), rtol=1e-6)
+    assert shared.restore(np.array([[99, -99, 0]], np.float32)).tolist() == [[2, 10, 5]]
