@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import threading
 from collections.abc import Sequence
 from typing import Final
@@ -39,6 +40,8 @@ class Catalogue:
         self._known = np.zeros(_FIRST_CAPACITY, bool)
         self._servable = np.zeros(_FIRST_CAPACITY, bool)
         self._embeddings = np.zeros((_FIRST_CAPACITY, self._space.embedding_dim), np.float32)
+        # Decides between equal scores; unlike a slot it does not depend on who came first.
+        self._order = np.zeros(_FIRST_CAPACITY, np.int64)
         self._arrived: set[str] = set()
         self._removed = False
         self.retrieval = LatentIndex(self._space.dim + 1)
@@ -179,9 +182,10 @@ class Catalogue:
         self._withdraw(withdrawn)
         if servable.any():
             rows, vectors = slots[servable], placement.retrieval[servable]
-            self.retrieval.upsert(rows, vectors)
+            order = self._order[rows]
+            self.retrieval.upsert(rows, vectors, order)
             if self.similarity is not self.retrieval:
-                self.similarity.upsert(rows, unit_vectors(vectors))
+                self.similarity.upsert(rows, unit_vectors(vectors), order)
 
     def _latents(self, records: list[CodeRecord]) -> tuple[NDArray[np.float32] | None, NDArray[np.bool_]]:
         content = self._bundle.content
@@ -218,9 +222,11 @@ class Catalogue:
             self._errors.append(0.0)
             self._partitions.append(-1)
             if slot == len(self._known):
+                self._order = np.concatenate([self._order, np.zeros_like(self._order)])
                 self._known = np.concatenate([self._known, np.zeros_like(self._known)])
                 self._servable = np.concatenate([self._servable, np.zeros_like(self._servable)])
                 self._embeddings = np.concatenate([self._embeddings, np.zeros_like(self._embeddings)])
+            self._order[slot] = int.from_bytes(hashlib.blake2b(item_id.encode(), digest_size=7).digest())
         return slot
 
 

@@ -106,6 +106,7 @@ class Source:
             PositionOutOfRange: a stored position does not fit the topic.
             redis.RedisError, KafkaError: a claim failed and will be tried again at the next poll.
         """
+        finish_joining(self._consumer)
         polled = self._consumer.poll(timeout_ms=int(timeout_s * 1000))
         self._drop_unassigned()
         newly = self._claim_assigned()
@@ -211,6 +212,19 @@ class Source:
         if self._uncommitted and time.monotonic() - self._committed_at > COMMIT_INTERVAL_S:
             self._committed_at = time.monotonic()
             self._consumer.commit_async(self._kafka_offsets(), callback=_log_failed_commit)
+
+
+def finish_joining(consumer: KafkaConsumer) -> None:
+    """Make the next poll go on with a join that the last one began. Call it before every poll.
+
+    When the leader of a group joins again because it has learnt of the topic's partitions, and a poll
+    times out between the answers to JoinGroup and SyncGroup, kafka-python 3.0.12 no longer sees a reason
+    to join: the answer is dropped, heartbeats stay off, and the consumer never gets a partition again.
+    On a busy machine one start in five ended so.
+    """
+    coordinator = consumer._coordinator
+    if coordinator.rejoining:
+        coordinator.request_rejoin()
 
 
 def _log_failed_commit(offsets: object, response: object) -> None:  # noqa: ARG001

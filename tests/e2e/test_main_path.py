@@ -42,17 +42,24 @@ def test_served_lists_equal_what_the_saved_model_ranks_first(
         publish(served, world.interactions)
         progress.wait()
     bundle = Registry(trained[0]).load(trained[1])
-    vocabulary = bundle.space.vocabulary
-    names = np.array(sorted(vocabulary, key=lambda name: vocabulary[name]))
+    assert bundle.content is not None
+    rows = {event.item_id: row for row, event in enumerate(world.items)}
+    names = np.array(list(rows))
+    codes, _ = bundle.content.encode(np.array([event.features for event in world.items], np.float32))
+    everything = np.ones(len(names), bool)
+    placed = bundle.space.place(list(rows), bundle.content.latents(codes), everything)
+    assert placed.known.all()
+    assert len(bundle.space.vocabulary) < len(names), "some items must be placed by the bridge"
     users = sorted({event.user_id for event in world.interactions}, key=int)[:COMPARED_USERS]
     histories = find_histories(redis_client, keys, served.kafka.partitions, users)
     assert len(users) == COMPARED_USERS
     for user, history in zip(users, histories, strict=True):
-        dense = np.zeros((1, len(vocabulary)), np.float32)
+        dense = np.zeros((1, len(names)), np.float32)
         for touch in history:
-            dense[0, vocabulary[touch.item_id]] = touch.weight
-        scores = bundle.space.dense_scores(dense)[0].astype(np.float64)
-        scores[[vocabulary[touch.item_id] for touch in history]] = -np.inf
+            dense[0, rows[touch.item_id]] = touch.weight
+        bag = (dense / np.linalg.norm(dense)) @ placed.embeddings
+        scores = placed.retrieval.astype(np.float64) @ np.append(bundle.space.user_codes(bag)[0], 1)
+        scores[[rows[touch.item_id] for touch in history]] = -np.inf
         best = np.argsort(-scores, kind="stable")[: served.recommend.k]
         stored = _list(redis_client, keys, user)
         assert stored is not None
