@@ -86,7 +86,7 @@ class UserKeys:
 
     @property
     def waiting(self) -> str:
-        """Hash: item id that is not published yet -> users who touched it, as JSON."""
+        """Set: JSON pairs of an item id that is not published yet and a user who touched it."""
         return f"{self._base}:waiting"
 
     def histories(self, bucket: int) -> str:

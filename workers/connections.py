@@ -37,16 +37,19 @@ def redis_client(settings: RedisSettings) -> redis.Redis:
         raise ConnectionFailed(
             "no Redis address: run `latentstream stack up`, or set LATENTSTREAM_REDIS__URL=redis://host:port/0"
         )
-    client = redis.Redis.from_url(
-        url,
-        protocol=2,  # Replies as lists, the same shape from every server version.
-        socket_timeout=settings.timeout_s,
-        socket_connect_timeout=settings.timeout_s,
-        retry=Retry(ExponentialBackoff(cap=1.0, base=0.05), retries=3),
-        health_check_interval=30,
-    )
     try:
+        client = redis.Redis.from_url(
+            url,
+            protocol=2,  # Replies as lists, the same shape from every server version.
+            socket_timeout=settings.timeout_s,
+            socket_connect_timeout=settings.timeout_s,
+            retry=Retry(ExponentialBackoff(cap=1.0, base=0.05), retries=3),
+            health_check_interval=30,
+        )
         client.ping()
+    except ValueError:
+        # Not `from error`, and not its text: it may quote the URL, which may have a password in it.
+        raise ConnectionFailed("LATENTSTREAM_REDIS__URL is not redis://[user:password@]host:port/db") from None
     except redis.RedisError as error:
         raise ConnectionFailed(f"Redis does not answer as LATENTSTREAM_REDIS__URL says: {error}") from error
     return client
@@ -170,7 +173,10 @@ def _connected(kind: Any, kafka: KafkaSettings, options: dict[str, Any]) -> Any:
         "security_protocol": kafka.security_protocol,
     }
     if kafka.ssl_cafile:
-        options["ssl_context"] = ssl.create_default_context(cafile=kafka.ssl_cafile)
+        try:
+            options["ssl_context"] = ssl.create_default_context(cafile=kafka.ssl_cafile)
+        except OSError as error:
+            raise ConnectionFailed(f"LATENTSTREAM_KAFKA__SSL_CAFILE cannot be read: {error}") from error
     if kafka.sasl_mechanism:
         password = kafka.sasl_password
         options |= {
@@ -180,5 +186,5 @@ def _connected(kind: Any, kafka: KafkaSettings, options: dict[str, Any]) -> Any:
         }
     try:
         return kind(**options)
-    except KafkaError as error:
+    except (KafkaError, ValueError) as error:
         raise ConnectionFailed(f"Kafka does not answer at {kafka.bootstrap_servers}: {error}") from error

@@ -103,4 +103,7 @@ class DeadLetters:
             (HEADER_EXCEPTION, type(reason).__name__.encode()),
             (HEADER_MESSAGE, str(reason)[:MAX_REASON].encode(errors="replace")),
         ]
-        return self._producer.send(self._topic, key=record.key, value=record.value, headers=headers)
+        # kafka-python sends neither null headers nor a record that is null in key and value.
+        headers = [(name, content or b"") for name, content in headers]
+        value = record.value if record.key is not None else record.value or b""
+        return self._producer.send(self._topic, key=record.key, value=value, headers=headers)

@@ -15,7 +15,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Final
+from typing import Final, NamedTuple
 
 import redis
 
@@ -112,6 +112,15 @@ class PositionStore:
         position.next = following
 
 
+class FinishedList(NamedTuple):
+    """A list to write under ``key``; it expires after ``seconds``, or never (0)."""
+
+    key: str
+    document: bytes
+    order: str
+    seconds: int = 0
+
+
 class ListWriter:
     """Writes finished lists so that an older one never replaces a newer one."""
 
@@ -119,11 +128,13 @@ class ListWriter:
         self._redis = client
         self._script = client.register_script((_HERE / "set_newer.lua").read_text())
 
-    def write(self, lists: list[tuple[str, bytes, str]]) -> int:
-        """Write ``(key, document, order)`` for each list; return how many were refused as older."""
+    def write(self, lists: list[FinishedList]) -> int:
+        """Write ``lists``; return how many were refused as older."""
         if not lists:
             return 0
         pipeline = self._redis.pipeline(transaction=False)
-        for key, document, order in lists:
-            self._script(keys=[key], args=[document, document.index(order.encode()), order], client=pipeline)
+        for finished in lists:
+            first = finished.document.index(finished.order.encode())
+            arguments = [finished.document, first, finished.order, finished.seconds]
+            self._script(keys=[finished.key], args=arguments, client=pipeline)
         return sum(not written for written in pipeline.execute())

@@ -11,6 +11,7 @@ import structlog
 from schemas.keys import ItemKeys, Keys
 from schemas.records import LogEntry
 from workers import metrics
+from workers.background import Background
 from workers.catalogue import Catalogue
 
 log = structlog.get_logger()
@@ -34,7 +35,7 @@ class Follower:
         self._catalogue = catalogue
         self._positions: dict[int, int] = {}
         self._stop = threading.Event()
-        self._thread = threading.Thread(target=self._run, name="follower", daemon=True)
+        self._thread = Background("follower", self._run)
         self.loaded = threading.Event()
 
     def start(self) -> None:
@@ -44,14 +45,19 @@ class Follower:
     def close(self) -> None:
         """Stop following."""
         self._stop.set()
-        self._thread.join(timeout=2 * BLOCK_MS / 1000 + RETRY_S)
+        self._thread.join(2 * BLOCK_MS / 1000 + RETRY_S)
+
+    def check(self) -> None:
+        """Raise what ended the thread, if anything did."""
+        self._thread.check()
 
     def _run(self) -> None:
         while not self._stop.is_set():
             try:
                 self._load_missing()
-                self.loaded.set()
-                self._follow()
+                if not self._stop.is_set():
+                    self.loaded.set()
+                    self._follow()
             except redis.RedisError as error:
                 metrics.FAILURES.labels(type(error).__name__).inc()
                 log.warning("follower_retrying", error=type(error).__name__, reason=str(error))

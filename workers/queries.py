@@ -27,6 +27,7 @@ from schemas.keys import Keys
 from schemas.records import CodeRecord
 from schemas.settings import RecommendSettings
 from workers import metrics
+from workers.background import Background
 from workers.catalogue import Catalogue
 from workers.lookup import find_histories
 from workers.popularity import Popularity
@@ -77,7 +78,7 @@ class QueryServer:
         self._ranker = Ranker(bundle, catalogue)
         self._name = uuid.uuid4().hex
         self._stop = threading.Event()
-        self._thread = threading.Thread(target=self._run, name="queries", daemon=True)
+        self._thread = Background("queries", self._run)
 
     def start(self) -> None:
         """Begin answering."""
@@ -86,8 +87,11 @@ class QueryServer:
     def close(self) -> None:
         """Finish what was read and stop."""
         self._stop.set()
-        if self._thread.is_alive():
-            self._thread.join(timeout=2 * BLOCK_MS / 1000 + RETRY_S)
+        self._thread.join(2 * BLOCK_MS / 1000 + RETRY_S)
+
+    def check(self) -> None:
+        """Raise what ended the thread, if anything did."""
+        self._thread.check()
 
     def _run(self) -> None:
         ready = False
@@ -155,21 +159,19 @@ class QueryServer:
         """Answer all requests; those that need a history are ranked together."""
         users = [query for _, query in requests if isinstance(query, UserQuery)]
         histories = find_histories(self._redis, self._keys, self._partitions, [query.user_id for query in users])
-        by_user = {
-            query.id: [(touch.item_id, touch.weight) for touch in history]
-            for query, history in zip(users, histories, strict=True)
-        }
-        by_items = {
-            query.id: [(item_id, 1.0) for item_id in query.item_ids]
-            for _, query in requests
-            if isinstance(query, ItemsQuery)
-        }
-        ranked = self._ranked_histories(by_user | by_items, requests)
+        stored = iter(histories)
+        weighted: dict[bytes, tuple[UserQuery | ItemsQuery, list[tuple[str, float]]]] = {}
+        for entry, query in requests:
+            if isinstance(query, UserQuery):
+                weighted[entry] = query, [(touch.item_id, touch.weight) for touch in next(stored)]
+            elif isinstance(query, ItemsQuery):
+                weighted[entry] = query, [(item_id, 1.0) for item_id in query.item_ids]
+        ranked = self._ranked_histories(weighted)
         replies = []
-        for _, query in requests:
+        for entry, query in requests:
             kind = type(query).__struct_config__.tag
             try:
-                reply = ranked[query.id] if query.id in ranked else self._answer(query)
+                reply = ranked[entry] if entry in ranked else self._answer(query)
                 metrics.QUERIES.labels(kind, "ok").inc()
             except BadQuery as error:
                 reply = QueryReply(query.id, "error", self._bundle.version, error=str(error))
@@ -178,17 +180,16 @@ class QueryServer:
         return replies
 
     def _ranked_histories(
-        self, histories: dict[str, list[tuple[str, float]]], requests: list[_Request]
-    ) -> dict[str, QueryReply]:
-        if not histories:
+        self, weighted: dict[bytes, tuple[UserQuery | ItemsQuery, list[tuple[str, float]]]]
+    ) -> dict[bytes, QueryReply]:
+        if not weighted:
             return {}
-        wanted = {query.id: query.k for _, query in requests if isinstance(query, UserQuery | ItemsQuery)}
-        lists = self._ranker.for_histories(list(histories.values()), max(wanted.values()))
+        longest = max(query.k for query, _ in weighted.values())
+        lists = self._ranker.for_histories([history for _, history in weighted.values()], longest)
         replies = {}
-        for (request_id, history), ranked in zip(histories.items(), lists, strict=True):
-            k = wanted[request_id]
-            best = ranked if ranked.code else self._popularity.top(k, {item for item, _ in history})
-            replies[request_id] = self._listed(request_id, best, k)
+        for (entry, (query, history)), ranked in zip(weighted.items(), lists, strict=True):
+            best = ranked if ranked.code else self._popularity.top(query.k, {item for item, _ in history})
+            replies[entry] = self._listed(query.id, best, query.k)
         return replies
 
     def _answer(self, query: QueryRequest) -> QueryReply:

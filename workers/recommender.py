@@ -21,7 +21,7 @@ from workers import buckets, metrics
 from workers.catalogue import Catalogue
 from workers.dead_letters import DeadLetters
 from workers.decoding import Decoded, Interaction, decode_records, interaction_decoder
-from workers.delivery import Batch, ListWriter, PositionStore
+from workers.delivery import MAX_ARGUMENTS, Batch, FinishedList, ListWriter, PositionStore
 from workers.histories import Histories, popularity_terms
 from workers.popularity import KEPT, Popularity
 from workers.ranking import Ranked, Ranker
@@ -30,7 +30,9 @@ from workers.source import Owned, PartitionRecords, Source
 log = structlog.get_logger()
 
 USERS_AT_A_TIME = 256
+FORGOTTEN_S = 600
 _LIST = msgspec.json.Decoder(Recommendations)
+_WAITING = msgspec.json.Decoder(tuple[str, str])
 
 
 @dataclass(slots=True)
@@ -73,6 +75,8 @@ class Recommender:
         self._redis = client
         self._dead_letters = dead_letters
         self._version = bundle.version
+        # Then only a new model brings new items, and it reads everything anew.
+        self._seeded = bundle.space.seeded
         self._catalogue = catalogue
         self._popularity = popularity
         self._popularity_due = 0.0
@@ -127,8 +131,10 @@ class Recommender:
         return self._sweep()
 
     def _on_claimed(self, owned: Owned) -> None:
-        stored = cast(dict[bytes, bytes], self._redis.hgetall(self._keys.users(owned.partition).waiting))
-        waiting = {item.decode(): set(msgspec.json.decode(users, type=list[str])) for item, users in stored.items()}
+        waiting: dict[str, set[str]] = {}
+        for member in cast(set[bytes], self._redis.smembers(self._keys.users(owned.partition).waiting)):
+            item, user = _WAITING.decode(member)
+            waiting.setdefault(item, set()).add(user)
         state = self._states[owned.partition] = _PartitionState(waiting)
         # They may have arrived while nobody owned the partition.
         known = self._catalogue.known(list(waiting))
@@ -157,15 +163,21 @@ class Recommender:
         return _Lists(part.owned, histories, users, batch), ids, bucket_count
 
     def _note_waiting(self, part: Decoded[Interaction], batch: Batch) -> None:
-        """Remember who touched an item that nobody has published yet."""
+        """Remember who touched an item that nobody has published yet, where anybody will."""
+        if self._seeded:
+            return
         waiting = self._states[part.owned.partition].waiting
         items = list(dict.fromkeys(change.item_id for change in part.changes if change.weight > 0))
         unknown = {item for item, known in zip(items, self._catalogue.known(items), strict=True) if not known}
-        for change in part.changes:
-            if change.item_id in unknown:
-                waiting.setdefault(change.item_id, set()).add(change.user_id)
-        fields = {item: msgspec.json.encode(sorted(waiting[item])) for item in sorted(unknown)}
-        batch.set_fields(self._keys.users(part.owned.partition).waiting, fields)
+        pairs = sorted({(change.item_id, change.user_id) for change in part.changes if change.item_id in unknown})
+        for item, user in pairs:
+            waiting.setdefault(item, set()).add(user)
+        self._change_waiting(batch, part.owned.partition, "SADD", pairs)
+
+    def _change_waiting(self, batch: Batch, partition: int, command: str, pairs: list[tuple[str, str]]) -> None:
+        members = [msgspec.json.encode(pair) for pair in pairs]
+        for start in range(0, len(members), MAX_ARGUMENTS):
+            batch.add(self._keys.users(partition).waiting, command, *members[start : start + MAX_ARGUMENTS])
 
     def _rank(self, parts: Iterable[_Lists]) -> None:
         """Rank all users of all partitions in one call of the model and one search."""
@@ -192,7 +204,11 @@ class Recommender:
                 scores=ranked.scores,
             )
             metrics.LISTS.labels(document.source).inc()
-            documents.append((self._keys.recommendations(user), msgspec.json.encode(document), order))
+            # Who has retracted everything is soon a user never seen; until then the list's stamp stands
+            # against a late write of an earlier owner.
+            seconds = 0 if lists.histories.weighted(user) else FORGOTTEN_S
+            key = self._keys.recommendations(user)
+            documents.append(FinishedList(key, msgspec.json.encode(document), order, seconds))
         metrics.REFUSED_LISTS.inc(self._lists.write(documents))
 
     def _commit(self, part: Decoded[Interaction], lists: _Lists, ids: int, bucket_count: int) -> None:
@@ -218,12 +234,11 @@ class Recommender:
 
     def _wake(self, owned: Owned, state: _PartitionState, items: set[str]) -> None:
         """Make anew the lists of users who touched ``items`` before they were published."""
-        users = sorted({user for item in items for user in state.waiting[item]})
-        if not self._refresh(owned, users):
+        pairs = sorted((item, user) for item in items for user in state.waiting[item])
+        if not self._refresh(owned, sorted({user for _, user in pairs})):
             return
         batch = Batch(owned.key)
-        for item in sorted(items):
-            batch.add(self._keys.users(owned.partition).waiting, "HDEL", item)
+        self._change_waiting(batch, owned.partition, "SREM", pairs)
         if self.source.commit(batch, owned, owned.position.next):
             for item in items:
                 del state.waiting[item]

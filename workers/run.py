@@ -32,6 +32,8 @@ log = structlog.get_logger()
 Role = Literal["encoder", "recommender"]
 MODEL_CHECK_S: Final = 1.0
 WAIT_LOG_S: Final = 30.0
+# The broker limits compressed sizes: what comes out of a batch may be much larger, and must go back in.
+LARGEST_LETTER: Final = 256 << 20
 
 
 def run_worker(role: Role, settings: Settings) -> None:
@@ -117,7 +119,7 @@ class _Models:
 def _encode(
     settings: Settings, client: redis.Redis, bundle: Bundle, models: _Models, health: Health, stop: threading.Event
 ) -> None:
-    dead_letters = DeadLetters(connections.producer(settings), settings)
+    dead_letters = DeadLetters(connections.producer(settings, max_request_size=LARGEST_LETTER), settings)
     encoder = Encoder(settings, client, connections.consumer(settings, "encoder"), dead_letters, bundle)
     try:
         health.not_ready = None
@@ -139,10 +141,12 @@ def _recommend(
     follower = Follower(client, keys, bundle.version, items, catalogue)
     popularity = Popularity(client, keys, interactions, catalogue, bundle.version)
     queries = QueryServer(client, keys, settings.recommend, bundle, catalogue, popularity, interactions)
-    dead_letters = DeadLetters(connections.producer(settings), settings)
+    dead_letters = DeadLetters(connections.producer(settings, max_request_size=LARGEST_LETTER), settings)
     recommender = Recommender(settings, client, consumer, dead_letters, bundle, catalogue, popularity)
 
     def superseded() -> bool:
+        follower.check()
+        queries.check()
         # The old lists stay until every item is encoded under the new model.
         version = models.newer(bundle.version)
         return version is not None and models.encoded_as_far(version, bundle.version, items)
@@ -152,6 +156,7 @@ def _recommend(
         health.not_ready = "loading the codes"
         while not follower.loaded.wait(MODEL_CHECK_S) and not stop.is_set():
             health.beat()
+            follower.check()
         popularity.refresh(settings.recommend.k, settings.recommend.history)
         queries.start()
         health.not_ready = None

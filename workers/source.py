@@ -189,14 +189,16 @@ class Source:
 
     def _claim(self, target: TopicPartition) -> Owned:
         first = self._consumer.beginning_offsets([target], timeout_ms=METADATA_TIMEOUT_MS)[target]
-        end = self._consumer.end_offsets([target], timeout_ms=METADATA_TIMEOUT_MS)[target]
         key = self._position_key(target.partition)
         position = self._store.claim(key, first)
+        # After the claim: until then the last owner may move the position on.
+        end = self._consumer.end_offsets([target], timeout_ms=METADATA_TIMEOUT_MS)[target]
         if not first <= position.next <= end:
             raise PositionOutOfRange(
                 f"{target.topic}[{target.partition}] holds offsets {first} to {end}, and the position in Redis "
                 f"(key {key}, field next) is {position.next}: the topic was truncated or made anew. To accept the "
-                f"gap, set that field to {first} and restart; to begin from nothing, delete the keys of the prefix"
+                f"gap, set that field to {first}, delete the change log beside it (the same key with :log at its end, "
+                "if there is one) and restart; to begin from nothing, delete all keys of the prefix"
             )
         return Owned(target.partition, key, position)
 

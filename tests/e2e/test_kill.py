@@ -108,7 +108,7 @@ def _state(client: redis.Redis, settings: Settings) -> dict[str, Any]:
     return state
 
 
-def _value(client: redis.Redis, key: bytes, name: str) -> Any:  # noqa: ANN401
+def _value(client: redis.Redis, key: bytes, name: str) -> Any:
     kind = client.type(key)
     if kind == b"hash":
         stored = dict(client.hgetall(key))  # type: ignore[arg-type, call-overload]

@@ -25,7 +25,7 @@ def home(tmp_path: Path) -> Iterator[Path]:
 
 def latentstream(settings: Settings, *arguments: str) -> subprocess.CompletedProcess[str]:
     return subprocess.run(
-        [sys.executable, "-m", "workers.cli", *arguments],
+        [sys.executable, "-m", "workers", *arguments],
         cwd=REPOSITORY,
         env=environment(settings),
         stdin=subprocess.DEVNULL,

@@ -7,7 +7,7 @@ import redis
 from schemas.documents import Recommendations, recommendation_order
 from schemas.keys import Keys
 from schemas.settings import Settings
-from workers.delivery import Batch, ListWriter, Moved, Position, PositionStore, Refused
+from workers.delivery import Batch, FinishedList, ListWriter, Moved, Position, PositionStore, Refused
 
 
 @pytest.fixture
@@ -111,7 +111,7 @@ def test_older_list_never_replaces_a_newer_one(keys: Keys, redis_client: redis.R
     def write(epoch: int, offset: int, item: str) -> int:
         order = recommendation_order(epoch, offset)
         document = Recommendations(order, "anna", "v1", "model", 0.0, [item], [1.0])
-        return writer.write([(keys.recommendations("anna"), msgspec.json.encode(document), order)])
+        return writer.write([FinishedList(keys.recommendations("anna"), msgspec.json.encode(document), order)])
 
     assert write(7, 100, "first") == 0
     assert write(6, 900, "zombie") == 1
