@@ -135,6 +135,6 @@ class ListWriter:
         pipeline = self._redis.pipeline(transaction=False)
         for finished in lists:
             first = finished.document.index(finished.order.encode())
-            arguments = [finished.document, first, finished.order, finished.seconds]
+            arguments: list[Argument] = [finished.document, first, finished.order, finished.seconds]
             self._script(keys=[finished.key], args=arguments, client=pipeline)
         return sum(not written for written in pipeline.execute())

@@ -5,8 +5,9 @@ from __future__ import annotations
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
+from typing import cast
 
 import pytest
 import redis
@@ -37,9 +38,10 @@ def publish(settings: Settings, events: list[ItemEvent] | list[InteractionEvent]
     producer = connections.producer(settings, linger_ms=5)
     futures = []
     for event in events:
-        item = isinstance(event, ItemEvent)
-        topic = settings.kafka.items_topic if item else settings.kafka.interactions_topic
-        key = event.item_id if item else event.user_id
+        if isinstance(event, ItemEvent):
+            topic, key = settings.kafka.items_topic, event.item_id
+        else:
+            topic, key = settings.kafka.interactions_topic, event.user_id
         futures.append(producer.send(topic, key=key.encode(), value=encode(event)))
     for future in futures:
         future.get(timeout=30)
@@ -66,7 +68,7 @@ class Progress:
         version = current_version(self._redis, self._keys) or ""
         items = topic == self._settings.kafka.items_topic
         keys = self._keys.items(version, partition) if items else self._keys.users(partition)
-        return int(self._redis.hget(keys.position, "next") or 0)  # type: ignore[arg-type]
+        return int(cast(bytes | None, self._redis.hget(keys.position, "next")) or 0)
 
     def consumed(self, topic: str) -> int:
         """Return how many records of ``topic`` are behind the positions."""
@@ -80,7 +82,7 @@ class Progress:
         """Wait until both topics are processed."""
         kafka = self._settings.kafka
         for topic in (kafka.items_topic, kafka.interactions_topic):
-            wait_until(lambda topic=topic: self.done(topic), f"all of {topic} processed")  # type: ignore[misc]
+            wait_until(lambda topic=topic: self.done(topic), f"all of {topic} processed")
 
     def close(self) -> None:
         """Close the consumer."""
@@ -96,7 +98,10 @@ def world() -> World:
 def trained(world: World, tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, str]:
     """Train on the world from files, by the command line; return registry and version."""
     directory = tmp_path_factory.mktemp("trained")
-    files = {"items": world.items, "interactions": world.interactions}
+    files: dict[str, Sequence[ItemEvent | InteractionEvent]] = {
+        "items": world.items,
+        "interactions": world.interactions,
+    }
     for name, events in files.items():
         (directory / f"{name}.jsonl").write_bytes(b"".join(encode(event) + b"\n" for event in events))
     registry = directory / "models"

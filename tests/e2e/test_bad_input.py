@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import NamedTuple
 
 import msgpack
 import msgspec
 import pytest
-import redis
 from kafka import KafkaConsumer, TopicPartition
+from kafka.consumer.fetcher import ConsumerRecord
 
 from schemas.events import InteractionEvent
 from schemas.settings import Settings
@@ -29,7 +29,7 @@ class Bad(NamedTuple):
     value: bytes | None
     exception: str
     message: str
-    headers: list[tuple[str, bytes]] = []
+    headers: Sequence[tuple[str, bytes]] = ()
 
 
 def _item(**fields: object) -> bytes:
@@ -91,7 +91,11 @@ BAD_INTERACTIONS = {
     "null value": Bad(b"u", None, "InvalidEvent", "weight 0"),
     "negative weight": Bad(b"u", _touch(weight=-1), "InvalidEvent", "$.weight"),
     "NaN weight": Bad(
-        b"u", msgpack.packb({"user_id": "u", "item_id": "7", "weight": float("nan")}), "NonFinite", "weight", PACKED
+        b"u",
+        msgpack.packb({"user_id": "u", "item_id": "7", "weight": float("nan")}),
+        "InvalidEvent",
+        "$.weight",
+        PACKED,
     ),
     "time in milliseconds": Bad(b"u", _touch(timestamp=893286638000), "InvalidEvent", "$.timestamp"),
     "unknown schema_version": Bad(b"u", _touch(schema_version=0), "InvalidEvent", "$.schema_version"),
@@ -113,7 +117,7 @@ def letters(served: Settings) -> Iterator[KafkaConsumer]:
 
 @pytest.mark.parametrize("role", ["encoder", "recommender"])
 def test_bad_events_become_dead_letters_and_good_ones_go_on(
-    served: Settings, redis_client: redis.Redis, progress: Progress, world: World, letters: KafkaConsumer, role: str
+    served: Settings, progress: Progress, world: World, letters: KafkaConsumer, role: str
 ) -> None:
     items = role == "encoder"
     topic = served.kafka.items_topic if items else served.kafka.interactions_topic
@@ -130,7 +134,7 @@ def test_bad_events_become_dead_letters_and_good_ones_go_on(
         wait_until(lambda: progress.done(topic), "everything processed")
     producer.close()
 
-    found = {}
+    found: dict[str, ConsumerRecord] = {}
     while len(found) < len(cases):
         polled = letters.poll(timeout_ms=5000)
         assert polled, f"missing: {sorted(set(cases) - set(found))}"
@@ -147,7 +151,7 @@ def test_bad_events_become_dead_letters_and_good_ones_go_on(
         assert all(header in letter.headers for header in bad.headers), name
 
 
-def test_worker_stops_when_too_many_events_are_bad(served: Settings, progress: Progress, world: World) -> None:
+def test_worker_stops_when_too_many_events_are_bad(served: Settings, progress: Progress) -> None:
     strict = served.model_copy(
         update={
             "events": served.events.model_copy(update={"dead_letter_limit": 5, "dead_letter_window": 10, "batch": 1})

@@ -30,9 +30,7 @@ KEYS = re.findall(r"^\| `(ls:[^`]+)` \|", README, re.MULTILINE)
 
 
 @pytest.fixture
-def plain(
-    settings: Settings, redis_client: redis.Redis, trained: tuple[Path, str], world: World
-) -> Iterator[tuple[redis.Redis, str]]:
+def plain(settings: Settings, trained: tuple[Path, str], world: World) -> Iterator[tuple[Any, str]]:
     """The default prefix, as in the README, in a database of its own; workers that have processed the world."""
     database = re.sub(r"/\d+$", "/9", settings.redis.url.get_secret_value())
     registry, version = trained
@@ -42,7 +40,7 @@ def plain(
             "model": settings.model.model_copy(update={"registry": registry}),
         }
     )
-    client = redis.Redis.from_url(database, protocol=2)
+    client: Any = redis.Redis.from_url(database, protocol=2)
     client.flushdb()
     client.hset("ls:model", "version", version)
     connections.ensure_topics(readme)
@@ -59,7 +57,7 @@ def plain(
     client.close()
 
 
-def test_readme_commands_and_keys(plain: tuple[redis.Redis, str], world: World) -> None:
+def test_readme_commands_and_keys(plain: tuple[Any, str], world: World) -> None:
     client, version = plain
     replies = {" ".join(command[:2]): client.execute_command(*command) for command in COMMANDS}
 
@@ -80,7 +78,7 @@ def test_readme_commands_and_keys(plain: tuple[redis.Redis, str], world: World) 
     _check_keys(client, version, world)
 
 
-def _check_requests(client: redis.Redis) -> None:
+def _check_requests(client: Any) -> None:
     assert [request["type"] for request in REQUESTS] == ["items", "vector", "similar", "reconstruct"]
     for request in REQUESTS:
         if request["type"] == "vector":
@@ -99,7 +97,7 @@ def _check_requests(client: redis.Redis) -> None:
     assert "2 features, the model takes 7" in _ask(client, {"type": "vector", "id": "q8", "features": [1, 2]})["error"]
 
 
-def _ask(client: redis.Redis, request: dict[str, Any]) -> dict[str, Any]:
+def _ask(client: Any, request: dict[str, Any]) -> dict[str, Any]:
     client.execute_command("XADD", "ls:queries", "*", "request", json.dumps(request))
     reply = client.execute_command("BLPOP", f"ls:reply:{request['id']}", 5)
     assert reply is not None, request
@@ -107,7 +105,7 @@ def _ask(client: redis.Redis, request: dict[str, Any]) -> dict[str, Any]:
     return answer
 
 
-def _check_keys(client: redis.Redis, version: str, world: World) -> None:
+def _check_keys(client: Any, version: str, world: World) -> None:
     """Every key of the README's table is there, and nothing else."""
     names = sorted(name.decode() for name in client.scan_iter(count=1000))
     unexplained = [name for name in names if not any(re.fullmatch(_pattern(key), name) for key in KEYS)]
@@ -127,10 +125,10 @@ def _check_keys(client: redis.Redis, version: str, world: World) -> None:
     assert struct.unpack("<f", struct.pack("<I", upper << 16))[0] < 1
     assert len(code) == 3 + 4
     attributes = [value for name in names if ":attributes:" in name if (value := client.hget(name, item.item_id))]
-    assert json.loads(attributes[0]) == item.attributes  # type: ignore[arg-type]
+    assert json.loads(attributes[0]) == item.attributes
     logs = [name for name in names if name.endswith(":log")]
-    entries = [entry for name in logs for entry in client.xrange(name)]  # type: ignore[union-attr]
-    packed = [msgpack.unpackb(fields[b"batch"]) for _, fields in entries]  # type: ignore[index, misc, arg-type]
+    entries = [entry for name in logs for entry in client.xrange(name)]
+    packed = [msgpack.unpackb(fields[b"batch"]) for _, fields in entries]
     assert {name for _, ids, _ in packed for name in ids} == {event.item_id for event in world.items}
     assert code in [record for _, _, records in packed for record in records]
     assert client.hget("ls:model", "version") == version.encode()

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
-from schemas.events import InteractionEvent, ItemEvent
+from schemas.events import Attribute, InteractionEvent, ItemEvent
 
 GENRES = 5
 ITEMS = 300
@@ -40,7 +40,7 @@ def make_world(seed: int = 0) -> World:
     world = World()
     for number in range(1, ITEMS + 1):
         title = f"Film {number}"
-        attributes = {"title": title, "genre": genre_of(str(number))}
+        attributes: dict[str, Attribute] = {"title": title, "genre": genre_of(str(number))}
         world.items.append(
             ItemEvent(item_id=str(number), features=features(genre_of(str(number)), arrays), attributes=attributes)
         )
