@@ -81,8 +81,8 @@ class Progress:
     def wait(self) -> None:
         """Wait until both topics are processed."""
         kafka = self._settings.kafka
-        for topic in (kafka.items_topic, kafka.interactions_topic):
-            wait_until(lambda topic=topic: self.done(topic), f"all of {topic} processed")
+        wait_until(lambda: self.done(kafka.items_topic), "all items processed")
+        wait_until(lambda: self.done(kafka.interactions_topic), "all interactions processed")
 
     def close(self) -> None:
         """Close the consumer."""

@@ -63,7 +63,6 @@ BAD_ITEMS = {
     "unknown schema_version": Bad(b"x", _item(schema_version=99), "InvalidEvent", "$.schema_version"),
     "empty id": Bad(b"", _item(item_id=""), "InvalidEvent", "0 characters"),
     "over-long id": Bad(b"y" * 257, _item(item_id="y" * 257), "InvalidEvent", "257 characters"),
-    "no key": Bad(None, _item(), "KeyMismatch", "no key"),
     "key of another item": Bad(b"z", _item(), "KeyMismatch", "'z'"),
     "key that is not UTF-8": Bad(b"\xff", _item(), "KeyMismatch", "UTF-8"),
     "too large": Bad(b"x", _item(attributes={"text": "a" * 600_000}), "EventTooLarge", "allowed are 524288"),
@@ -87,6 +86,9 @@ BAD_INTERACTIONS = {
     "truncated MessagePack": Bad(
         b"u", msgpack.packb({"user_id": "u", "item_id": "7"})[:-1], "MalformedEvent", "not MessagePack", PACKED
     ),
+    # The broker itself refuses this on `items`, which is compacted.
+    "no key": Bad(None, _touch(), "KeyMismatch", "no key"),
+    "null header": Bad(b"u", b"{", "MalformedEvent", "not JSON", [("empty", b"")]),
     "no item": Bad(b"u", b'{"user_id": "u"}', "InvalidEvent", "item_id"),
     "null value": Bad(b"u", None, "InvalidEvent", "weight 0"),
     "negative weight": Bad(b"u", _touch(weight=-1), "InvalidEvent", "$.weight"),
