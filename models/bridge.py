@@ -22,8 +22,10 @@ _FOURIER_FEATURES: Final = 256
 _BANDWIDTHS: Final = (0.5, 1.0, 2.0)  # times the median distance between standardised latents
 _RIDGES: Final = (0.3, 3.0, 30.0, 300.0)
 _FOLDS: Final = 5
-# An item with so many interactions counts half as much as one with very many: its own row is half noise.
-_HALF_TRUST: Final = 10.0
+# An item with so many interactions counts half as much as one with very many: its own row is half noise. On
+# MovieLens-100K (five folds of items hidden from the bridge, training interactions only) the share of hidden
+# items found in the first 50 was .040 with 10, .047 with 50, .048 with 100, .046 with 300.
+_HALF_TRUST: Final = 100.0
 
 
 class Bridge:

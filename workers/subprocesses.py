@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import http.client
 import json
+import signal
 import socket
 import subprocess
 import sys
@@ -11,7 +12,7 @@ import time
 from collections.abc import Callable, Sequence
 from contextlib import suppress
 from pathlib import Path
-from types import TracebackType
+from types import FrameType, TracebackType
 from typing import Final
 
 from schemas.settings import ENV_PREFIX
@@ -22,7 +23,7 @@ READY_TIMEOUT_S: Final = 120.0
 STOP_TIMEOUT_S: Final = 30.0
 _POLL_S: Final = 0.2
 # `latentstream`, whether or not it is on PATH.
-COMMAND: Final = (sys.executable, "-c", "from workers.cli import main; main()")
+COMMAND: Final = (sys.executable, "-m", "workers")
 
 
 class WorkerProcess:
@@ -86,6 +87,8 @@ class Workers:
         self.processes: Sequence[WorkerProcess] = []
 
     def __enter__(self) -> Workers:
+        # Who stops this process means the workers too.
+        signal.signal(signal.SIGTERM, _exit)
         self.processes = [WorkerProcess(self._sandbox, role) for role in ("encoder", "recommender")]
         return self
 
@@ -143,6 +146,10 @@ def run_command(sandbox: Sandbox, *arguments: str, quiet: bool = False) -> None:
     )
     if done.returncode:
         raise SandboxError(f"`latentstream {' '.join(arguments)}` failed")
+
+
+def _exit(signum: int, frame: FrameType | None) -> None:  # noqa: ARG001
+    sys.exit(128 + signum)
 
 
 def _free_port() -> int:

@@ -11,25 +11,25 @@ from workers.sandbox import Backlog, Sandbox
 from workers.subprocesses import Workers
 
 
-def watch(screen: Screen, sandbox: Sandbox, workers: Workers, client: redis.Redis) -> None:
-    """Show how items are encoded and lists are made until nothing is left.
+def watch(
+    screen: Screen, sandbox: Sandbox, workers: Workers, client: redis.Redis, items: int, interactions: int
+) -> None:
+    """Show how ``items`` are encoded and lists are made of ``interactions`` until nothing is left.
 
     Raises:
         SandboxError: a worker has ended.
     """
     backlog = Backlog(sandbox, client)
     try:
-        _watch(screen, workers, "Items encoded", backlog.items)
-        _watch(screen, workers, "Interactions processed", backlog.interactions)
+        _watch(screen, workers, "Items encoded", items, backlog.items)
+        if interactions:
+            _watch(screen, workers, "Interactions processed", interactions, backlog.interactions)
     finally:
         backlog.close()
 
 
-def _watch(screen: Screen, workers: Workers, text: str, left: Callable[[], int]) -> None:
-    total = left()
-    if not total:
-        return
-    with screen.progress(text, total) as advance:
+def _watch(screen: Screen, workers: Workers, text: str, total: int, left: Callable[[], int]) -> None:
+    with screen.progress(text, total, total - left()) as advance:
 
         def is_done() -> bool:
             remaining = left()

@@ -64,7 +64,7 @@ def run(directory: Path | None, *, keep: bool) -> bool:
         screen.title("3. Encoding")
         with screen.step("Encoder and recommender start"):
             workers.wait_ready()
-        backlog.watch(screen, sandbox, workers, client)
+        backlog.watch(screen, sandbox, workers, client, items=len(data), interactions=0)
         screen.title("4. What the codes keep")
         stored = _load(sandbox, client)
         good = _show_figures(screen, sandbox, client, data, stored)

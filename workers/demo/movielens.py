@@ -65,7 +65,7 @@ def run(*, keep: bool) -> bool:
         screen.title("3. Workers")
         with screen.step("Encoder and recommender start"):
             workers.wait_ready()
-        backlog.watch(screen, sandbox, workers, demo.client)
+        backlog.watch(screen, sandbox, workers, demo.client, len(data.films), len(demo.parts.train))
         screen.title("4. Three viewers")
         _show_people(demo)
         screen.title(f"5. How good the lists in Redis are (first {K}, {len(demo.parts.test):,} later viewings)")
@@ -133,17 +133,26 @@ def _show_quality(demo: _Demo) -> bool:
 
 
 def _show_new_film(demo: _Demo) -> None:
-    film, films = new_film.NEW_FILM, demo.data.films
-    users = new_film.fans(films, demo.parts.train, film.genres)
-    queries = QueryClient(demo.client, demo.sandbox.settings)
-    arrival = new_film.publish_and_watch(demo.sandbox, queries, users, demo.sandbox.settings.recommend.k)
-    demo.screen.say(
-        f'"{film.label}" ({", ".join(film.genres)}) was published to Kafka: no title, no viewer, only features.'
+    film, screen, k = new_film.NEW_FILM, demo.screen, demo.sandbox.settings.recommend.k
+    users = new_film.fans(demo.data.films, demo.parts.train, film.genres)
+    arrival = new_film.publish_and_find(demo.sandbox, QueryClient(demo.client, demo.sandbox.settings), users)
+    screen.say(
+        f'"{film.label}" is published to Kafka with nothing but its features: {", ".join(film.genres)}, {film.year}.'
     )
-    demo.screen.say(
-        f"{1000 * arrival.seconds:.0f} ms later it is number {arrival.place} of what is recommended to "
-        f"{demo.data.people[arrival.user_id].label}."
+    screen.say(f"{1000 * arrival.seconds:.0f} ms after its event it is recommended.")
+    listed = sum(place <= k for place in arrival.places.values())
+    viewer = min(arrival.places, key=lambda user: arrival.places[user])
+    screen.say(
+        f"Of {len(users)} viewers who like such films {listed} have it among their {k}; it is number "
+        f"{arrival.places[viewer]} for {demo.data.people[viewer].label}."
     )
+    if listed:
+        following = next(event for event in demo.parts.test if event.user_id == viewer)
+        seconds, place = new_film.watch_next(demo.sandbox, demo.client, following)
+        screen.say(
+            f'Next this viewer watched "{demo.data.films[following.item_id].label}": {1000 * seconds:.0f} ms after that '
+            f"event the finished list {demo.sandbox.keys.recommendations(viewer)} has the film as number {place}."
+        )
 
 
 def _show_live(demo: _Demo, workers: Workers) -> None:

@@ -5,26 +5,31 @@ from __future__ import annotations
 import time
 from collections import Counter
 from collections.abc import Sequence
-from typing import Final, NamedTuple
+from typing import Final, NamedTuple, cast
 
-from schemas.documents import UserQuery
+import msgspec
+import redis
+
+from schemas.documents import MAX_K, Recommendations, UserQuery
 from schemas.events import InteractionEvent
 from workers.datasets.movielens import Film
 from workers.query_client import QueryClient, new_request_id
 from workers.sandbox import Sandbox, SandboxError
 
-NEW_FILM: Final = Film("new-film", "The Borrowed Satellite", 1998, ("Action", "Sci-Fi", "Thriller"))
-# How many viewers who like such films are asked for, in turn.
-FANS: Final = 25
+NEW_FILM: Final = Film("new-film", "The Vanishing Ledger", 1997, ("Crime", "Mystery", "Thriller"))
+# How many of the viewers who like such films are asked for.
+FANS: Final = 100
+# Asked in turn until the film is there for one of them: more than one, should it be far down for the first.
+ASKED_FIRST: Final = 3
 PATIENCE_S: Final = 20.0
+_POLL_S: Final = 0.005
 
 
 class Arrival(NamedTuple):
-    """Who was recommended the new film, at which place (from 1), and how long after its event."""
+    """Seconds from the event until the film could be recommended, and its place (from 1) for each viewer."""
 
-    user_id: str
-    place: int
     seconds: float
+    places: dict[str, int]
 
 
 def fans(films: dict[str, Film], train: Sequence[InteractionEvent], genres: Sequence[str]) -> list[str]:
@@ -34,17 +39,42 @@ def fans(films: dict[str, Film], train: Sequence[InteractionEvent], genres: Sequ
     return sorted(fitting, key=lambda user: (-fitting[user] / seen[user], user))[:FANS]
 
 
-def publish_and_watch(sandbox: Sandbox, queries: QueryClient, users: Sequence[str], k: int) -> Arrival:
-    """Publish the new film and ask for the best ``k`` of each of ``users`` until it is among them.
+def publish_and_find(sandbox: Sandbox, queries: QueryClient, users: Sequence[str]) -> Arrival:
+    """Publish the film, ask until one of ``users`` is recommended it, then ask for its place for all of them.
 
     Raises:
         SandboxError: it is recommended to none of them in time.
+        NoAnswer: the recommender does not answer.
     """
     start = time.monotonic()
     sandbox.publish([NEW_FILM.event()])
+    while not any(_place(queries, user) for user in users[:ASKED_FIRST]):
+        if time.monotonic() - start > PATIENCE_S:
+            raise SandboxError(f"the new film could not be recommended within {PATIENCE_S:.0f} s of its event")
+        time.sleep(_POLL_S)
+    seconds = time.monotonic() - start
+    places = {user: place for user in users if (place := _place(queries, user))}
+    return Arrival(seconds, places)
+
+
+def watch_next(sandbox: Sandbox, client: redis.Redis, event: InteractionEvent) -> tuple[float, int]:
+    """Publish what a viewer watches next; return when the finished list has the new film, and its place there.
+
+    Raises:
+        SandboxError: it is not in the list in time.
+    """
+    start = time.monotonic()
+    sandbox.publish([event])
     while time.monotonic() - start < PATIENCE_S:
-        for user in users:
-            items = queries.ask(UserQuery(new_request_id(), user, k)).items
-            if NEW_FILM.item_id in items:
-                return Arrival(user, items.index(NEW_FILM.item_id) + 1, time.monotonic() - start)
-    raise SandboxError(f"the new film was recommended to none of {len(users)} viewers within {PATIENCE_S:.0f} s")
+        document = cast(bytes | None, client.get(sandbox.keys.recommendations(event.user_id)))
+        items = msgspec.json.decode(document, type=Recommendations).items if document else []
+        if NEW_FILM.item_id in items:
+            return time.monotonic() - start, items.index(NEW_FILM.item_id) + 1
+        time.sleep(_POLL_S)
+    raise SandboxError(f"the new film is not in the list of viewer {event.user_id} within {PATIENCE_S:.0f} s")
+
+
+def _place(queries: QueryClient, user: str) -> int:
+    """Return the film's place for a viewer, 0 where it is not among the first ``MAX_K``."""
+    items = queries.ask(UserQuery(new_request_id(), user, MAX_K)).items
+    return items.index(NEW_FILM.item_id) + 1 if NEW_FILM.item_id in items else 0

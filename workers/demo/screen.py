@@ -68,12 +68,17 @@ class Screen:
         self.say(f"{text}: {time.monotonic() - start:.1f} s")
 
     @contextmanager
-    def progress(self, text: str, total: int) -> Iterator[Advance]:
-        """Show how far something is; yields what to call with the number done so far."""
+    def progress(self, text: str, total: int, before: int = 0) -> Iterator[Advance]:
+        """Show how far something is; yields what to call with the number done so far.
+
+        ``before`` of ``total`` were done when nobody watched, and do not count for the rate.
+        """
         start = time.monotonic()
         columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
-        with Progress(*columns, console=self.console, transient=True) as bars:
-            task = bars.add_task(text, total=total)
+        # Without a terminal there is nothing to redraw, only the line at the end.
+        with Progress(*columns, console=self.console, transient=True, disable=not self.console.is_terminal) as bars:
+            task = bars.add_task(text, total=total, completed=before)
             yield lambda done: bars.update(task, completed=done)
-        seconds = time.monotonic() - start
-        self.say(f"{text}: {total:,} in {seconds:.1f} s ({total / max(seconds, 1e-3):,.0f}/s)")
+        seconds = max(time.monotonic() - start, 1e-3)
+        rate = f", {(total - before) / seconds:,.0f} a second" if total > before else ""
+        self.say(f"{text}: {total:,}{rate}")
