@@ -150,8 +150,8 @@ def _show_new_film(demo: _Demo) -> None:
         following = next(event for event in demo.parts.test if event.user_id == viewer)
         seconds, place = new_film.watch_next(demo.sandbox, demo.client, following)
         screen.say(
-            f'Next this viewer watched "{demo.data.films[following.item_id].label}": {1000 * seconds:.0f} ms after that '
-            f"event the finished list {demo.sandbox.keys.recommendations(viewer)} has the film as number {place}."
+            f'Next this viewer watched "{demo.data.films[following.item_id].label}": {1000 * seconds:.0f} ms after '
+            f"that event the finished list {demo.sandbox.keys.recommendations(viewer)} has the film as number {place}."
         )
 
 
