@@ -72,7 +72,6 @@ def test_setting_beside_the_address_keeps_the_address(monkeypatch: pytest.Monkey
     [
         ("REDIS__PREFIX", "a:b"),
         ("REDIS__PREFIX", "{a}"),
-        ("REDIS__PREFIX", ""),
         ("EVENTS__MAX_BYTES", "17000000"),
         ("KAFKA__SESSION_TIMEOUT_MS", "5999"),
         ("KAFKA__PARTITIONS", "none"),

@@ -9,9 +9,11 @@ from typing import Final, NamedTuple, cast
 
 import msgspec
 import redis
+from kafka.errors import KafkaError
 
 from schemas.documents import MAX_K, Recommendations, UserQuery
-from schemas.events import InteractionEvent
+from schemas.events import InteractionEvent, ItemEvent, encode
+from workers import connections
 from workers.datasets.movielens import Film
 from workers.query_client import QueryClient, new_request_id
 from workers.sandbox import Sandbox, SandboxError
@@ -46,8 +48,7 @@ def publish_and_find(sandbox: Sandbox, queries: QueryClient, users: Sequence[str
         SandboxError: it is recommended to none of them in time.
         NoAnswer: the recommender does not answer.
     """
-    start = time.monotonic()
-    sandbox.publish([NEW_FILM.event()])
+    start = _send(sandbox, sandbox.settings.kafka.items_topic, NEW_FILM.item_id, NEW_FILM.event())
     while not any(_place(queries, user) for user in users[:ASKED_FIRST]):
         if time.monotonic() - start > PATIENCE_S:
             raise SandboxError(f"the new film could not be recommended within {PATIENCE_S:.0f} s of its event")
@@ -63,8 +64,7 @@ def watch_next(sandbox: Sandbox, client: redis.Redis, event: InteractionEvent) -
     Raises:
         SandboxError: it is not in the list in time.
     """
-    start = time.monotonic()
-    sandbox.publish([event])
+    start = _send(sandbox, sandbox.settings.kafka.interactions_topic, event.user_id, event)
     while time.monotonic() - start < PATIENCE_S:
         document = cast(bytes | None, client.get(sandbox.keys.recommendations(event.user_id)))
         items = msgspec.json.decode(document, type=Recommendations).items if document else []
@@ -72,6 +72,20 @@ def watch_next(sandbox: Sandbox, client: redis.Redis, event: InteractionEvent) -
             return time.monotonic() - start, items.index(NEW_FILM.item_id) + 1
         time.sleep(_POLL_S)
     raise SandboxError(f"the new film is not in the list of viewer {event.user_id} within {PATIENCE_S:.0f} s")
+
+
+def _send(sandbox: Sandbox, topic: str, key: str, event: ItemEvent | InteractionEvent) -> float:
+    """Publish one event; return when it was handed to the producer, which was connected before."""
+    producer = connections.producer(sandbox.settings, linger_ms=0)
+    producer.partitions_for(topic)
+    start = time.monotonic()
+    try:
+        producer.send(topic, key=key.encode(), value=encode(event)).get(timeout=PATIENCE_S)
+    except KafkaError as error:
+        raise SandboxError(f"Kafka did not take the event: {error}") from error
+    finally:
+        producer.close(timeout=PATIENCE_S)
+    return start
 
 
 def _place(queries: QueryClient, user: str) -> int:
