@@ -23,49 +23,36 @@ RETRY_S: Final = 1.0
 _Reply = list[tuple[bytes, list[tuple[bytes, dict[bytes, bytes]]]]]
 
 
-class Follower:
+class Follower(Background):
     """Keeps a catalogue equal to the codes in Redis.
 
     ``loaded`` is set once every partition has been read for the first time.
     """
 
     def __init__(self, client: redis.Redis, keys: Keys, version: str, partitions: int, catalogue: Catalogue) -> None:
+        super().__init__("follower")
         self._redis = client
         self._partitions = {partition: keys.items(version, partition) for partition in range(partitions)}
         self._catalogue = catalogue
         self._positions: dict[int, int] = {}
-        self._stop = threading.Event()
-        self._thread = Background("follower", self._run)
         self.loaded = threading.Event()
 
-    def start(self) -> None:
-        """Begin loading in the background."""
-        self._thread.start()
-
-    def close(self) -> None:
-        """Stop following."""
-        self._stop.set()
-        self._thread.join(2 * BLOCK_MS / 1000 + RETRY_S)
-
-    def check(self) -> None:
-        """Raise what ended the thread, if anything did."""
-        self._thread.check()
-
-    def _run(self) -> None:
-        while not self._stop.is_set():
+    def loop(self) -> None:
+        """Load, then follow, and load again what cannot be followed."""
+        while not self.stopping.is_set():
             try:
                 self._load_missing()
-                if not self._stop.is_set():
+                if not self.stopping.is_set():
                     self.loaded.set()
                     self._follow()
             except redis.RedisError as error:
                 metrics.FAILURES.labels(type(error).__name__).inc()
                 log.warning("follower_retrying", error=type(error).__name__, reason=str(error))
-                self._stop.wait(RETRY_S)
+                self.stopping.wait(RETRY_S)
 
     def _load_missing(self) -> None:
         for partition, keys in self._partitions.items():
-            if partition not in self._positions and not self._stop.is_set():
+            if partition not in self._positions and not self.stopping.is_set():
                 self._load(partition, keys)
 
     def _load(self, partition: int, keys: ItemKeys) -> None:

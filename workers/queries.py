@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import threading
 import uuid
 from collections.abc import Sequence
 from typing import Any, Final, NamedTuple, cast
@@ -55,7 +54,7 @@ class _Request(NamedTuple):
     query: QueryRequest
 
 
-class QueryServer:
+class QueryServer(Background):
     """Answers queries on a thread of its own; several servers share the stream."""
 
     def __init__(
@@ -68,6 +67,7 @@ class QueryServer:
         popularity: Popularity,
         partitions: int,
     ) -> None:
+        super().__init__("queries")
         self._redis = client
         self._keys = keys
         self._settings = settings
@@ -77,25 +77,11 @@ class QueryServer:
         self._partitions = partitions
         self._ranker = Ranker(bundle, catalogue)
         self._name = uuid.uuid4().hex
-        self._stop = threading.Event()
-        self._thread = Background("queries", self._run)
 
-    def start(self) -> None:
-        """Begin answering."""
-        self._thread.start()
-
-    def close(self) -> None:
-        """Finish what was read and stop."""
-        self._stop.set()
-        self._thread.join(2 * BLOCK_MS / 1000 + RETRY_S)
-
-    def check(self) -> None:
-        """Raise what ended the thread, if anything did."""
-        self._thread.check()
-
-    def _run(self) -> None:
+    def loop(self) -> None:
+        """Read requests and answer them."""
         ready = False
-        while not self._stop.is_set():
+        while not self.stopping.is_set():
             try:
                 if not ready:
                     self._create_group()
@@ -105,7 +91,7 @@ class QueryServer:
                 ready = False
                 metrics.FAILURES.labels(type(error).__name__).inc()
                 log.warning("queries_retrying", error=type(error).__name__, reason=str(error))
-                self._stop.wait(RETRY_S)
+                self.stopping.wait(RETRY_S)
         try:
             self._redis.xgroup_delconsumer(self._keys.queries, GROUP, self._name)
         except redis.RedisError as error:

@@ -86,15 +86,16 @@ class ListWatch:
             SandboxError: Redis failed, or not one list came.
         """
         deadline = time.monotonic() + PATIENCE_S
-        while self._missing() and time.monotonic() < deadline and self._thread.is_alive():
+        while self.missing() and time.monotonic() < deadline and self._thread.is_alive():
             time.sleep(POLL_S)
         if self._failed is not None:
             raise SandboxError(f"Redis failed while lists were read: {self._failed}") from self._failed
         if not self._watched.seconds:
             raise SandboxError(f"no list was renewed within {PATIENCE_S:.0f} s: the recommender does not work")
-        return summarize(self._watched.seconds, self._missing())
+        return summarize(self._watched.seconds, self.missing())
 
-    def _missing(self) -> int:
+    def missing(self) -> int:
+        """Return the number of events whose list has not come yet."""
         with self._watched.lock:
             return sum(map(len, self._watched.outstanding.values()))
 
