@@ -67,5 +67,5 @@ def test_missing_file_is_said_with_a_way_to_get_it(directory: Path) -> None:
 def test_damaged_file_is_named(tmp_path: Path, content: bytes) -> None:
     path = tmp_path / "images.gz"
     path.write_bytes(content)
-    with pytest.raises(DatasetMissing, match="images.gz"):
+    with pytest.raises(DatasetMissing, match=r"images\.gz"):
         fashion.read_idx(path)

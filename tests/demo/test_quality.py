@@ -9,7 +9,7 @@ from schemas.documents import Recommendations, recommendation_order
 from schemas.events import InteractionEvent
 from schemas.keys import Keys
 from schemas.settings import Settings
-from workers.demo.quality import K, Evaluation
+from workers.demo.quality import Evaluation, K
 
 ITEMS = [f"film-{n}" for n in range(60)]
 USERS = 30
