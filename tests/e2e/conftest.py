@@ -33,7 +33,7 @@ def wait_until(condition: Callable[[], object], what: str, deadline_s: float = D
         time.sleep(0.02)
 
 
-def publish(settings: Settings, events: list[ItemEvent] | list[InteractionEvent]) -> None:
+def publish(settings: Settings, events: Sequence[ItemEvent | InteractionEvent]) -> None:
     """Publish ``events`` and wait for the acknowledgement of each."""
     producer = connections.producer(settings, linger_ms=5)
     futures = []

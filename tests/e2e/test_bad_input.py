@@ -3,21 +3,25 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from pathlib import Path
 from typing import NamedTuple
 
 import msgpack
 import msgspec
 import pytest
+import redis
 from kafka import KafkaConsumer, TopicPartition
 from kafka.consumer.fetcher import ConsumerRecord
 
 from schemas.events import InteractionEvent
+from schemas.keys import Keys
 from schemas.settings import Settings
 from tests.e2e.conftest import Progress, publish, wait_until
 from tests.e2e.world import World
 from tests.processes import worker_process
 from workers import connections
 from workers.dead_letters import HEADER_EXCEPTION, HEADER_MESSAGE, HEADER_OFFSET, HEADER_PARTITION, HEADER_TOPIC
+from workers.lookup import find_histories, find_item
 
 PACKED = [("content-type", b"application/msgpack")]
 
@@ -119,8 +123,15 @@ def letters(served: Settings) -> Iterator[KafkaConsumer]:
 
 @pytest.mark.parametrize("role", ["encoder", "recommender"])
 def test_bad_events_become_dead_letters_and_good_ones_go_on(
-    served: Settings, progress: Progress, world: World, letters: KafkaConsumer, role: str
+    served: Settings,
+    redis_client: redis.Redis,
+    trained: tuple[Path, str],
+    progress: Progress,
+    world: World,
+    letters: KafkaConsumer,
+    role: str,
 ) -> None:
+    version = trained[1]
     items = role == "encoder"
     topic = served.kafka.items_topic if items else served.kafka.interactions_topic
     cases = BAD_ITEMS if items else BAD_INTERACTIONS
@@ -132,9 +143,21 @@ def test_bad_events_become_dead_letters_and_good_ones_go_on(
             record = future.get(timeout=30)
             sent[name] = (record.partition, record.offset)
             # A good event right after each bad one.
-            publish(served, [world.items[0]] if items else [InteractionEvent(user_id="good", item_id="7")])
+            after = f"after {name}"
+            good = (
+                msgspec.structs.replace(world.items[0], item_id=after)
+                if items
+                else InteractionEvent(user_id=after, item_id="7")
+            )
+            publish(served, [good])
         wait_until(lambda: progress.done(topic), "everything processed")
     producer.close()
+    keys, partitions = Keys(served.redis.prefix), served.kafka.partitions
+    for name in cases:
+        if items:
+            assert find_item(redis_client, keys, version, partitions, f"after {name}") is not None, name
+        else:
+            assert find_histories(redis_client, keys, partitions, [f"after {name}"]) != [[]], name
 
     found: dict[str, ConsumerRecord] = {}
     while len(found) < len(cases):
