@@ -21,6 +21,8 @@ from workers.sandbox import Sandbox, SandboxError
 # Loading TensorFlow and a model takes 10 s on a slow machine.
 READY_TIMEOUT_S: Final = 120.0
 STOP_TIMEOUT_S: Final = 30.0
+# A batch takes well under a second.
+STALLED_AFTER_S: Final = 60.0
 _POLL_S: Final = 0.2
 # `latentstream`, whether or not it is on PATH.
 COMMAND: Final = (sys.executable, "-m", "workers")
@@ -109,24 +111,35 @@ class Workers:
         deadline = time.monotonic() + READY_TIMEOUT_S
         while not all(process.is_ready() for process in self.processes):
             if time.monotonic() > deadline:
-                logs = " and ".join(str(process.log) for process in self.processes)
-                raise SandboxError(f"the workers are not ready after {READY_TIMEOUT_S:.0f} s; see {logs}")
+                raise SandboxError(f"the workers are not ready after {READY_TIMEOUT_S:.0f} s; see {self._logs()}")
             time.sleep(_POLL_S)
 
-    def wait_until(self, condition: Callable[[], bool]) -> None:
-        """Return when ``condition`` holds; it is looked at a few times a second.
+    def wait_done(self, left: Callable[[], int], advance: Callable[[int], None] = lambda left: None) -> None:  # noqa: ARG005
+        """Return when ``left()``, the number of events still to process, is 0; ``advance`` is told each number.
 
         Raises:
-            SandboxError: a worker has ended.
+            SandboxError: a worker has ended, or nothing was processed for ``STALLED_AFTER_S``.
         """
-        while not condition():
-            self.check()
+        least, progressed = left(), time.monotonic()
+        while least:
+            advance(least)
             time.sleep(_POLL_S)
+            self.check()
+            remaining = left()
+            if remaining < least:
+                least, progressed = remaining, time.monotonic()
+            elif time.monotonic() - progressed > STALLED_AFTER_S:
+                raise SandboxError(
+                    f"the workers have processed nothing for {STALLED_AFTER_S:.0f} s; see {self._logs()}"
+                )
 
     def check(self) -> None:
         """Raise SandboxError if a worker has ended."""
         for process in self.processes:
             process.is_ready()
+
+    def _logs(self) -> str:
+        return " and ".join(str(process.log) for process in self.processes)
 
 
 def run_command(sandbox: Sandbox, *arguments: str, quiet: bool = False) -> None:

@@ -60,7 +60,7 @@ def measure(seconds: float, rate: float, say: Say) -> Freshness:
     with Workers(sandbox) as workers:
         workers.wait_ready()
         backlog = Backlog(sandbox, client)
-        workers.wait_until(lambda: backlog.items() + backlog.interactions() == 0)
+        workers.wait_done(lambda: backlog.items() + backlog.interactions())
         backlog.close()
         say(f"Streaming {rate:g} interactions/s for {seconds:g} s, after a warm-up of {WARM_UP_S:g} s.")
         rest = itertools.cycle(parts.test)

@@ -17,7 +17,7 @@ def watch(
     """Show how ``items`` are encoded and lists are made of ``interactions`` until nothing is left.
 
     Raises:
-        SandboxError: a worker has ended.
+        SandboxError: a worker has ended, or they do not get on.
     """
     backlog = Backlog(sandbox, client)
     try:
@@ -30,10 +30,4 @@ def watch(
 
 def _watch(screen: Screen, workers: Workers, text: str, total: int, left: Callable[[], int]) -> None:
     with screen.progress(text, total, total - left()) as advance:
-
-        def is_done() -> bool:
-            remaining = left()
-            advance(total - remaining)
-            return not remaining
-
-        workers.wait_until(is_done)
+        workers.wait_done(left, lambda remaining: advance(total - remaining))

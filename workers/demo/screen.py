@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import sys
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from io import TextIOWrapper
 from typing import Final
 
 from rich.console import Console
@@ -21,6 +23,9 @@ class Screen:
     """A terminal, or a pipe, which gets the same lines without the moving parts."""
 
     def __init__(self) -> None:
+        # A tick that the terminal cannot show must not end the demo.
+        if isinstance(sys.stdout, TextIOWrapper):
+            sys.stdout.reconfigure(errors="replace")
         plain = Console(highlight=False)
         self.console = plain if plain.is_terminal else Console(highlight=False, width=_PIPE_WIDTH)
 
