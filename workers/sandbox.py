@@ -20,7 +20,7 @@ from typing import Any, Final
 
 import redis
 from kafka import KafkaAdminClient, KafkaConsumer, TopicPartition
-from kafka.errors import GroupIdNotFoundError, KafkaError, NonEmptyGroupError
+from kafka.errors import KafkaError
 
 from deploy.local import stack
 from schemas.events import CONTENT_TYPE_HEADER, JSON, InteractionEvent, ItemEvent, encode
@@ -35,6 +35,7 @@ GROUPS: Final = ("encoder", "recommender")
 SESSION_TIMEOUT_MS: Final = 10_000
 CLEAR_TIMEOUT_S: Final = 20.0
 SENT_TIMEOUT_S: Final = 60.0
+_GONE: Final = ("OK", "GroupIdNotFoundError")
 _POLL_S: Final = 0.2
 _TOLD_EVERY: Final = 500
 _KEYS_AT_A_TIME: Final = 1000
@@ -170,11 +171,12 @@ class Sandbox:
         deadline = time.monotonic() + CLEAR_TIMEOUT_S
         ours = {f"{self.settings.kafka.group_prefix}-{role}" for role in GROUPS}
         for group in sorted(ours & {found["group_id"] for found in admin.list_groups()}):
-            while (error := _delete_group(admin, group)) is not None:
+            # Each group has a result of its own, the name of an error or "OK"; nothing is raised.
+            while (result := admin.delete_groups([group])[group]) not in _GONE:
                 if time.monotonic() > deadline:
                     raise SandboxError(
-                        f"a worker of an earlier run still works in {self.name} (consumer group {group}): stop it "
-                        f"with `kill`, its process id is in {self.directory}/*.pid ({error})"
+                        f"workers of an earlier run are still in {self.name} (consumer group {group}: {result}). "
+                        f"Stop them with: kill $(cat {self.directory}/*.pid)"
                     )
                 time.sleep(_POLL_S)
 
@@ -189,17 +191,6 @@ class Sandbox:
             if time.monotonic() > deadline:
                 raise SandboxError(f"Kafka does not delete the topics of {self.name}: delete {', '.join(sorted(ours))}")
             time.sleep(_POLL_S)
-
-
-def _delete_group(admin: KafkaAdminClient, group: str) -> KafkaError | None:
-    """Delete a consumer group if it is there; return why it cannot be deleted yet."""
-    try:
-        admin.delete_groups([group])
-    except GroupIdNotFoundError:
-        return None
-    except NonEmptyGroupError as error:
-        return error
-    return None
 
 
 class Backlog:

@@ -13,7 +13,7 @@ from schemas.keys import Keys
 from schemas.settings import Settings
 from workers import connections
 from workers.bench.list_watch import ListWatch, PacedProducer
-from workers.sandbox import Backlog, Sandbox
+from workers.sandbox import Backlog, Sandbox, SandboxError
 
 
 @pytest.fixture
@@ -52,6 +52,25 @@ def test_opening_again_leaves_nothing_of_before_and_all_of_others(sandbox: Sandb
     backlog = Backlog(again, redis_client)
     assert (backlog.items(), backlog.interactions()) == (0, 0)
     backlog.close()
+
+
+def test_workers_of_an_earlier_run_are_not_run_over(
+    sandbox: Sandbox, redis_client: redis.Redis, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    redis_client.set(sandbox.keys.popular, "in use")
+    member = connections.consumer(sandbox.settings, "recommender")
+    member.subscribe([sandbox.settings.kafka.interactions_topic])
+    try:
+        deadline = time.monotonic() + 30
+        while not member.assignment():
+            member.poll(timeout_ms=100)
+            assert time.monotonic() < deadline, "no partition was assigned"
+        monkeypatch.setattr("workers.sandbox.CLEAR_TIMEOUT_S", 0.5)
+        with pytest.raises(SandboxError, match=r"NonEmptyGroupError.*kill \$\(cat .*/\*\.pid\)"):
+            Sandbox.open(sandbox.name, print)
+    finally:
+        member.close(timeout_ms=1000)
+    assert redis_client.get(sandbox.keys.popular) == b"in use"
 
 
 def test_backlog_is_what_was_published_less_what_is_behind_the_positions(
