@@ -14,12 +14,13 @@ import tempfile
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Final, Self
+from typing import Any, Final, Self
 
 import msgspec
 
-from models.codec import Int8Codec
-from models.content import ContentConfig, ContentModel
+from models.autoencoders import AutoencoderConfig
+from models.codecs import CodecName, Int8Codec
+from models.content import ContentModel
 from models.errors import BundleError
 from models.files import load_arrays, save_arrays
 from models.interaction import InteractionConfig
@@ -27,7 +28,7 @@ from models.space import ContentSpace, InteractionSpace, LatentSpace
 
 __all__ = ["Bundle", "BundleError", "Manifest", "ModelParts", "save_bundle"]
 
-FORMAT_VERSION: Final = 1
+FORMAT_VERSION: Final = 2
 # Safe as the name of a directory and in a Redis key; never starts with a dot.
 VERSION_PATTERN: Final = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]{0,99}")
 
@@ -54,13 +55,14 @@ class Manifest(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
     version: str
     format_version: int
-    content: ContentConfig | None
+    content: AutoencoderConfig | None
+    codec: CodecName | None
     interaction: InteractionConfig | None
     bridged: bool
     seeded: bool
     trained_items: int
     metrics: dict[str, float]
-    settings: dict[str, int | float | str | bool | list[int] | None]
+    settings: dict[str, Any]
     offsets: dict[str, dict[int, int]]
     libraries: dict[str, str]
     files: dict[str, FileEntry]
@@ -99,7 +101,9 @@ class Bundle:
         """
         manifest = _verified_manifest(directory)
         try:
-            content = ContentModel.load(directory, manifest.content) if manifest.content else None
+            content = None
+            if manifest.content is not None and manifest.codec is not None:
+                content = ContentModel.load(directory, manifest.content, manifest.codec)
             space = _load_space(directory, manifest)
             user_codec = Int8Codec(**load_arrays(directory / _USER_CODEC))
         # The checksums are right, so this is a bundle that another program wrote.
@@ -114,7 +118,7 @@ def save_bundle(
     *,
     version_prefix: str,
     metrics: Mapping[str, float],
-    settings: Mapping[str, int | float | str | bool | list[int] | None],
+    settings: Mapping[str, Any],
     offsets: Mapping[str, Mapping[int, int]],
 ) -> Path:
     """Write a new version under ``root`` and return its directory, ``<version_prefix>-<hash>``.
@@ -152,7 +156,7 @@ def _write_files(
     work: Path,
     parts: ModelParts,
     metrics: Mapping[str, float],
-    settings: Mapping[str, int | float | str | bool | list[int] | None],
+    settings: Mapping[str, Any],
     offsets: Mapping[str, Mapping[int, int]],
 ) -> Manifest:
     """Write everything but the manifest, and return that without its version."""
@@ -166,6 +170,7 @@ def _write_files(
         version="",
         format_version=FORMAT_VERSION,
         content=parts.content.config if parts.content else None,
+        codec=parts.content.codec.name if parts.content else None,
         interaction=trained.config if trained else None,
         bridged=trained is not None and trained.bridged,
         seeded=parts.space.seeded,

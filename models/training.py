@@ -18,8 +18,9 @@ import numpy as np
 from models.arrays import Floats, Ints, Mask, float_matrix
 from models.bridge import Bridge
 from models.bundle import ModelParts, save_bundle
-from models.codec import Int8Codec
-from models.content import ContentConfig
+from models.checkpoints import Checkpoints, Curve
+from models.codecs import Int8Codec
+from models.codecs.residual import CODEWORDS
 from models.content_training import TrainedContent, train_content
 from models.errors import TooLittleDataError
 from models.fitting import ReportEpoch
@@ -27,7 +28,8 @@ from models.histories import Histories, Interactions
 from models.interaction import InteractionConfig
 from models.interaction_training import train_interactions
 from models.space import ContentSpace, InteractionSpace, LatentSpace
-from schemas.settings import ModelSettings
+from models.splits import split_items
+from schemas.model_settings import ContentSettings, ModelSettings
 
 __all__ = ["Interactions", "Progress", "Report", "Trained", "TrainingData", "train"]
 
@@ -83,10 +85,11 @@ class Report(msgspec.Struct, frozen=True):
 
 @dataclass(frozen=True, slots=True)
 class Trained:
-    """A model in memory, and the report."""
+    """A model in memory, the report, and the losses of each stage of the content training."""
 
     parts: ModelParts
     report: Report
+    curves: dict[str, Curve]
     version_prefix: str
     settings: ModelSettings
     offsets: Mapping[str, Mapping[int, int]]
@@ -108,8 +111,12 @@ def train(
     settings: ModelSettings,
     version_prefix: str,
     progress: Callable[[Progress], None] | None = None,
+    unfinished: Path | None = None,
 ) -> Trained:
     """Return a model of ``data``.
+
+    With a directory ``unfinished`` the content training keeps its state there, and goes on from it when it is
+    called with the same data and settings again; once it is done the state is removed.
 
     Raises:
         TooLittleDataError: neither the features nor the interactions are enough.
@@ -124,7 +131,7 @@ def train(
             f"Interactions were left out: {MIN_USERS} users with {MIN_HISTORY} or more items and {MIN_ITEMS} such"
             f" items are needed, there are {len(histories)} and {len(trained_items)}."
         )
-    content = _train_content(data, settings, _reporter(progress, "Content autoencoder"), notes)
+    content = _train_content(data, settings, progress, notes, unfinished)
     if content is None and not enough:
         raise TooLittleDataError(
             f"There is too little to train on. Needed are features of at least {MIN_ITEMS} items (there are"
@@ -149,7 +156,7 @@ def train(
         notes=notes,
     )
     parts = ModelParts(content.model if content else None, space, Int8Codec.fit(user_codes))
-    return Trained(parts, report, version_prefix, settings, data.offsets)
+    return Trained(parts, report, content.curves if content else {}, version_prefix, settings, data.offsets)
 
 
 def _check(data: TrainingData) -> None:
@@ -189,7 +196,11 @@ def _reporter(progress: Callable[[Progress], None] | None, stage: str) -> Report
 
 
 def _train_content(
-    data: TrainingData, settings: ModelSettings, report: ReportEpoch, notes: list[str]
+    data: TrainingData,
+    settings: ModelSettings,
+    progress: Callable[[Progress], None] | None,
+    notes: list[str],
+    unfinished: Path | None,
 ) -> TrainedContent | None:
     """Return the content part; None, with a note, where too few items have features."""
     if data.features is None or data.input_shape is None:
@@ -198,14 +209,43 @@ def _train_content(
     if len(features) < MIN_ITEMS:
         notes.append(f"Features were left out: {MIN_ITEMS} items with features are needed, there are {len(features)}.")
         return None
-    widest = max(1, features.shape[1] - 1)
-    if settings.latent_dim > widest:
+    split = split_items([name for name, has in zip(data.item_ids, data.has_features, strict=True) if has])
+    content = _fitting_settings(settings.content, features.shape[1], len(split.training), notes)
+    checkpoints = None
+    if unfinished is not None:
+        chosen = msgspec.json.encode([content.model_dump(), settings.seed, data.input_shape])
+        checkpoints = Checkpoints(unfinished, chosen, *(rows.tobytes() for rows in split), features.tobytes())
+        if checkpoints.found:
+            notes.append("An interrupted training with the same data and settings was continued.")
+    trained = train_content(
+        features,
+        split,
+        data.input_shape,
+        content,
+        seed=settings.seed,
+        report=lambda stage: _reporter(progress, f"Content {stage}"),
+        checkpoints=checkpoints,
+    )
+    if checkpoints is not None:
+        checkpoints.finish()
+    return trained
+
+
+def _fitting_settings(content: ContentSettings, width: int, items: int, notes: list[str]) -> ContentSettings:
+    """Return settings that suit features of this width and so many training items; what changes is noted."""
+    changes: dict[str, int | str] = {}
+    if content.latent_dim >= width > 1 and content.kind not in {"overcomplete", "sparse"}:
+        changes["latent_dim"] = width - 1
         notes.append(
-            f"latent_dim is {widest} instead of {settings.latent_dim}: the code must be shorter than the"
-            f" {features.shape[1]} features."
+            f"latent_dim is {width - 1} instead of {content.latent_dim}: the latent of the kind {content.kind} must be"
+            f" narrower than the {width} features."
         )
-    config = ContentConfig(data.input_shape, min(settings.latent_dim, widest), tuple(settings.content_hidden))
-    return train_content(features, config, epochs=settings.content_epochs, seed=settings.seed, report=report)
+    if content.codec in {"product", "residual"} and items < CODEWORDS:
+        changes["codec"] = "int8"
+        notes.append(
+            f"The codec is int8 instead of {content.codec}, which needs {CODEWORDS} items to learn from, not {items}."
+        )
+    return content.model_copy(update=changes)
 
 
 def _train_space(

@@ -11,19 +11,17 @@ from pathlib import Path
 from typing import Annotated, Any, Final, Literal
 
 import platformdirs
-from pydantic import BaseModel, ConfigDict, Field, SecretStr, StringConstraints, field_validator
+from pydantic import Field, SecretStr, StringConstraints, field_validator
 from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict
+
+from schemas.model_settings import ModelSettings, Section
 
 ENV_PREFIX: Final = "LATENTSTREAM_"
 DEFAULT_HOME: Final = Path(platformdirs.user_data_dir("latentstream", appauthor=False))
 STACK_STATE: Final = Path("stack") / "stack.json"
 
 
-class _Section(BaseModel):
-    model_config = ConfigDict(extra="forbid", frozen=True)
-
-
-class KafkaSettings(_Section):
+class KafkaSettings(Section):
     """Where the events are."""
 
     bootstrap_servers: str = Field("", description="host:port, several separated by commas.")
@@ -47,7 +45,7 @@ class KafkaSettings(_Section):
     max_poll_interval_ms: int = Field(300_000, ge=10_000, description="So does one that is stuck for longer.")
 
 
-class RedisSettings(_Section):
+class RedisSettings(Section):
     """Where codes and recommendations go."""
 
     url: SecretStr = Field(SecretStr(""), description="redis://[user:password@]host:port/db, or rediss:// for TLS.")
@@ -57,7 +55,7 @@ class RedisSettings(_Section):
     timeout_s: float = Field(10.0, gt=0, description="A command that takes longer is repeated.")
 
 
-class EventSettings(_Section):
+class EventSettings(Section):
     """What is accepted from the topics."""
 
     max_bytes: int = Field(512 * 1024, ge=1024, le=1 << 24, description="A larger value goes to the dead letters.")
@@ -68,7 +66,7 @@ class EventSettings(_Section):
     dead_letter_window: int = Field(1000, ge=1, description="How many events the limit looks back over.")
 
 
-class RecommendSettings(_Section):
+class RecommendSettings(Section):
     """What is served."""
 
     k: int = Field(50, ge=1, le=1000, description="Length of the finished lists.")
@@ -77,23 +75,12 @@ class RecommendSettings(_Section):
     popular_refresh_s: float = Field(2.0, gt=0, description="How often the popularity list is made anew.")
     query_timeout_s: float = Field(10.0, gt=0, description="Queries older than this are dropped: nobody waits.")
     reply_ttl_s: int = Field(60, ge=1, description="How long a reply waits to be read.")
-    log_length: int = Field(10_000, ge=10, description="Change-log entries (batches) kept for each partition.")
+    log_events: int = Field(
+        32_768, ge=1, description="Events in each partition's change log. A reader further behind loads all codes anew."
+    )
 
 
-class ModelSettings(_Section):
-    """Where models are and how they are trained."""
-
-    registry: Path | None = Field(None, description="Directory of model bundles; default: `models` under `home`.")
-    latent_dim: int = Field(32, ge=1, le=4096, description="Width of the content code, and its bytes in int8.")
-    content_hidden: list[int] = Field([256, 128], description="Widths of the content encoder's hidden layers.")
-    content_epochs: int = Field(60, ge=1, description="Most passes over the items; may stop early.")
-    user_dim: int = Field(64, ge=1, le=1024, description="Width of the user code.")
-    interaction_hidden: int = Field(256, ge=1, description="Width of the interaction encoder's first layer.")
-    interaction_epochs: int = Field(100, ge=1, description="Most passes over the users; stops early.")
-    seed: int = Field(0, ge=0, description="Two trainings with the same seed and data give the same model.")
-
-
-class HealthSettings(_Section):
+class HealthSettings(Section):
     """Liveness, readiness and metrics over HTTP."""
 
     host: str = Field("127.0.0.1", description="Address to listen on; 0.0.0.0 in a container.")

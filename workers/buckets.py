@@ -8,7 +8,7 @@ from typing import Any
 
 import redis
 
-from schemas.keys import IDS_PER_BUCKET, bucket_of, split_source
+from schemas.keys import bucket_of, split_source
 from workers.delivery import MAX_ARGUMENTS, Batch, Position
 
 BucketKey = Callable[[int], str]
@@ -28,17 +28,17 @@ def read_fields(
     return found
 
 
-def buckets_needed(position: Position, changes: Iterable[int]) -> tuple[int, int]:
+def buckets_needed(position: Position, changes: Iterable[int], ids_per_bucket: int) -> tuple[int, int]:
     """Return ``(ids, buckets)`` after ``changes``: +1 for each new id and -1 for each removed, in order.
 
-    Buckets follow the highest count on the way, not the one at the end, so that the result does not
-    depend on how a stream was cut into batches.
+    There is a bucket for every ``ids_per_bucket`` ids. Buckets follow the highest count on the way, not the
+    one at the end, so that the result does not depend on how a stream was cut into batches.
     """
     ids = peak = position.ids
     for change in changes:
         ids += change
         peak = max(peak, ids)
-    return ids, max(position.buckets, -(-peak // IDS_PER_BUCKET))
+    return ids, max(position.buckets, -(-peak // ids_per_bucket))
 
 
 def split(client: redis.Redis, batch: Batch, names: Sequence[BucketKey], before: int, after: int) -> None:

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from models.bundle import Bundle
 from models.index import LatentIndex
-from schemas.records import CodeRecord
+from schemas.records import CodeRecord, version_tag
 from workers import metrics
 
 log = structlog.get_logger()
@@ -30,12 +30,14 @@ class Catalogue:
 
     def __init__(self, bundle: Bundle) -> None:
         self._bundle = bundle
+        self._tag = version_tag(bundle.version)
+        # The record of an item without a code, and of one that is gone.
+        self._bare = CodeRecord(True, anomalous=False, error=0.0, score=None, tag=self._tag, code=b"").pack()
         self._space = bundle.space
         self._lock = threading.RLock()
         self._slots: dict[str, int] = {}
         self._ids: list[str] = []
-        self._codes: list[bytes] = []
-        self._errors: list[float] = []
+        self._records: list[bytes] = []
         self._partitions: list[int] = []
         self._known = np.zeros(_FIRST_CAPACITY, bool)
         self._servable = np.zeros(_FIRST_CAPACITY, bool)
@@ -49,7 +51,7 @@ class Catalogue:
         self.similarity = LatentIndex(self._space.dim + 1) if self._space.vocabulary else self.retrieval
         if self._space.seeded:
             ids = list(self._space.vocabulary)
-            self.apply(-1, ids, [CodeRecord(available=True, error=0.0, code=b"").pack()] * len(ids))
+            self.apply(-1, ids, [self._bare] * len(ids))
 
     def apply(self, partition: int, ids: Sequence[str], records: Sequence[bytes]) -> None:
         """Take over the code records of ``ids``; an empty record deletes the item.
@@ -58,10 +60,10 @@ class Catalogue:
         """
         latest = dict(zip(ids, records, strict=True))
         with self._lock:
-            kept = {name: record for name, data in latest.items() if (record := self._record(name, data))}
+            kept = {name: record for name, data in latest.items() if (record := self._checked(name, data))}
             self._remove([name for name in latest if name not in kept])
             if kept:
-                self._upsert(partition, kept)
+                self._upsert(partition, kept, [latest[name] for name in kept])
             metrics.INDEX_ITEMS.set(len(self.retrieval))
 
     def retain(self, partition: int, ids: set[str]) -> None:
@@ -121,12 +123,12 @@ class Catalogue:
             slot = self._slots.get(item_id, -1)
             if slot < 0 or not self._known[slot]:
                 return None
-            return CodeRecord(bool(self._servable[slot]), self._errors[slot], self._codes[slot])
+            return CodeRecord.unpack(self._records[slot])
 
     def unit_vectors(self, item_ids: Sequence[str]) -> NDArray[np.float32]:
         """Return what each known item looks like in the similarity index, float32 ``[n, dim + 1]``."""
         with self._lock:
-            records = [CodeRecord(True, 0.0, self._codes[slot]) for slot in self.slots(item_ids)]
+            records = [CodeRecord.unpack(self._records[slot]) for slot in self.slots(item_ids)]
             placement = self._space.place(list(item_ids), *self._latents(records))
         return unit_vectors(placement.retrieval)
 
@@ -148,13 +150,13 @@ class Catalogue:
         if self.similarity is not self.retrieval:
             self.similarity.close()
 
-    def _record(self, item_id: str, data: bytes) -> CodeRecord | None:
-        """Return the record in ``data``; None where it is empty, or damaged, which is logged."""
+    def _checked(self, item_id: str, data: bytes) -> CodeRecord | None:
+        """Return the record in ``data``; None where it is empty, or not this model's, which is logged."""
         if not data:
             return None
         content = self._bundle.content
         try:
-            record = CodeRecord.unpack(data)
+            record = CodeRecord.unpack(data, self._tag)
         except ValueError as error:
             log.error("code_damaged", item_id=item_id, reason=str(error))
             return None
@@ -163,7 +165,7 @@ class Catalogue:
             return None
         return record
 
-    def _upsert(self, partition: int, records: dict[str, CodeRecord]) -> None:
+    def _upsert(self, partition: int, records: dict[str, CodeRecord], packed: list[bytes]) -> None:
         names = list(records)
         placement = self._space.place(names, *self._latents(list(records.values())))
         slots = np.fromiter((self._slot(name) for name in names), np.int64, len(names))
@@ -177,8 +179,8 @@ class Catalogue:
         withdrawn = slots[self._servable[slots] & ~servable]
         self._known[slots], self._servable[slots] = placement.known, servable
         self._embeddings[slots] = placement.embeddings
-        for slot, record in zip(slots, records.values(), strict=True):
-            self._codes[slot], self._errors[slot], self._partitions[slot] = record.code, record.error, partition
+        for slot, data in zip(slots, packed, strict=True):
+            self._records[slot], self._partitions[slot] = data, partition
         self._withdraw(withdrawn)
         if servable.any():
             rows, vectors = slots[servable], placement.retrieval[servable]
@@ -205,7 +207,7 @@ class Catalogue:
         self._servable[slots] = False
         self._withdraw(withdrawn)
         for slot in slots:
-            self._codes[slot] = b""
+            self._records[slot] = self._bare
 
     def _withdraw(self, slots: NDArray[np.int64]) -> None:
         if slots.size:
@@ -218,8 +220,7 @@ class Catalogue:
         slot = self._slots.setdefault(item_id, len(self._ids))
         if slot == len(self._ids):
             self._ids.append(item_id)
-            self._codes.append(b"")
-            self._errors.append(0.0)
+            self._records.append(self._bare)
             self._partitions.append(-1)
             if slot == len(self._known):
                 self._order = np.concatenate([self._order, np.zeros_like(self._order)])

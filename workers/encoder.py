@@ -2,22 +2,28 @@
 
 from __future__ import annotations
 
+import time
+from typing import Final
+
 import msgspec
 import numpy as np
 import redis
 from kafka import KafkaConsumer
+from numpy.typing import NDArray
 
 from models.bundle import Bundle
 from schemas.keys import Keys
-from schemas.records import CodeRecord, LogEntry
+from schemas.records import pack_codes, version_tag
 from schemas.settings import Settings
-from workers import buckets, metrics
+from workers import metrics
 from workers.dead_letters import DeadLetters
 from workers.decoding import Decoded, ItemChange, decode_records, item_decoder
-from workers.delivery import Batch, PositionStore
-from workers.source import PartitionRecords, Source
+from workers.delivery import PositionStore
+from workers.items import item_batch, shortened_log
+from workers.source import Owned, PartitionRecords, Source
 
-_NO_CODE = (0.0, b"")
+# An entry of the change log is removed when it is one to two times as old, or earlier where there are many.
+LOG_AGE_S: Final = 60.0
 
 
 class Encoder:
@@ -34,10 +40,14 @@ class Encoder:
         keys = Keys(settings.redis.prefix)
         self._keys = keys
         self._version = bundle.version
+        self._tag = version_tag(bundle.version)
         self._redis = client
         self._dead_letters = dead_letters
         self._content = bundle.content
-        self._log_length = settings.recommend.log_length
+        self._log_events = settings.recommend.log_events
+        # Where each partition stood when the logs were last shortened.
+        self._log_marks: dict[int, int] = {}
+        self._shorten_due = 0.0
         self._decode = item_decoder(settings.events.max_bytes, bundle.content.input_shape if bundle.content else None)
         self.source = Source(
             consumer,
@@ -64,43 +74,57 @@ class Encoder:
         self._dead_letters.check_limit(total, rejected)
 
     def between(self) -> bool:
-        """Nothing else to do."""
+        """Shorten the change logs once in a while; never asks for more time."""
+        if time.monotonic() >= self._shorten_due:
+            self._shorten_due = time.monotonic() + LOG_AGE_S
+            for owned in list(self.source.owned.values()):
+                self._shorten_log(owned)
         return False
 
     def _records(self, changes: list[ItemChange]) -> list[bytes | None]:
         """Return the packed record of each change, None for a deletion; one call of the model for all."""
-        encodable = {n: change.vector for n, change in enumerate(changes) if change.vector is not None}
-        encoded = {}
-        if encodable and self._content is not None:
-            codes, errors = self._content.encode(np.stack(list(encodable.values())))
-            encoded = {n: (float(errors[row]), codes[row].tobytes()) for row, n in enumerate(encodable)}
-        return [
-            CodeRecord(change.event.available, *encoded.get(n, _NO_CODE)).pack() if change.event is not None else None
-            for n, change in enumerate(changes)
-        ]
+        available = np.array([change.event is not None and change.event.available for change in changes], bool)
+        vectors = {n: change.vector for n, change in enumerate(changes) if change.vector is not None}
+        packed: dict[int, bytes] = {}
+        if vectors and self._content is not None:
+            rows = list(vectors)
+            codes, errors = self._content.encode(np.stack(list(vectors.values())))
+            packed = dict(zip(rows, self._packed(available[rows], errors, codes), strict=True))
+        rows = [n for n, change in enumerate(changes) if change.event is not None and n not in packed]
+        no_errors, no_codes = np.zeros(len(rows), np.float32), np.empty((len(rows), 0), np.uint8)
+        packed.update(zip(rows, self._packed(available[rows], no_errors, no_codes), strict=True))
+        return [packed.get(n) for n in range(len(changes))]
+
+    def _packed(
+        self, available: NDArray[np.bool_], errors: NDArray[np.float32], codes: NDArray[np.uint8]
+    ) -> list[bytes]:
+        scores = np.full(len(codes), np.nan, np.float32)
+        return pack_codes(self._tag, available, scores > 1, errors, scores, codes)
 
     def _commit(self, part: Decoded[ItemChange], latest: list[ItemChange], records: dict[str, bytes | None]) -> None:
-        keys = self._keys.items(self._version, part.owned.partition)
-        batch = Batch(keys.position)
-        position = part.owned.position
-        ids, bucket_count = position.ids, position.buckets
-        if latest:
-            stored = buckets.read_fields(self._redis, keys.codes, list(records), position.buckets)
-            ids, bucket_count = buckets.buckets_needed(position, _counted(part.changes, stored))
-            if bucket_count > position.buckets:
-                names = [keys.codes, keys.attributes]
-                buckets.split(self._redis, batch, names, position.buckets, bucket_count)
-            buckets.write(batch, keys.codes, records, bucket_count)
-            buckets.write(batch, keys.attributes, _attributes(latest), bucket_count)
-            batch.add(keys.position, "HSET", "ids", ids, "buckets", bucket_count)
-        # Also an empty entry: followers see by `base` whether they have missed one. Its id is the
-        # position after it, so that readers compare positions, not clocks.
-        entry = LogEntry(position.next, list(records), [record or b"" for record in records.values()])
-        log_id = f"{part.following}-0"
-        batch.add(keys.log, "XADD", "MAXLEN", "~", self._log_length, log_id, "batch", entry.pack())
-        if self.source.commit(batch, part.owned, part.following):
-            position.ids, position.buckets = ids, bucket_count
+        writes = item_batch(
+            self._redis,
+            self._keys.items(self._version, part.owned.partition),
+            part.owned.position,
+            part.following,
+            [(change.item_id, change.event is not None) for change in part.changes],
+            records,
+            _attributes(latest),
+            self._log_events,
+        )
+        if self.source.commit(writes.batch, part.owned, part.following):
+            writes.applied(part.owned.position)
             metrics.EVENTS.labels("items").inc(part.total)
+
+    def _shorten_log(self, owned: Owned) -> None:
+        """Remove from a partition's change log what stood there the last time already."""
+        position = owned.position
+        oldest = self._log_marks.get(owned.partition)
+        self._log_marks[owned.partition] = position.next
+        # Further ahead than the position: Redis was restored to an older state meanwhile.
+        if oldest is not None and oldest <= position.next:
+            batch = shortened_log(self._keys.items(self._version, owned.partition), oldest, position)
+            self.source.commit(batch, owned, position.next)
 
 
 def _attributes(changes: list[ItemChange]) -> dict[str, bytes | None]:
@@ -111,14 +135,3 @@ def _attributes(changes: list[ItemChange]) -> dict[str, bytes | None]:
         else None
         for change in changes
     }
-
-
-def _counted(changes: list[ItemChange], stored: dict[str, bytes | None]) -> list[int]:
-    """Return +1 for each change that adds an item and -1 for each that removes one, in order."""
-    exists = {name: value is not None for name, value in stored.items()}
-    counted = []
-    for change in changes:
-        now = change.event is not None
-        counted.append(now - exists[change.item_id])
-        exists[change.item_id] = now
-    return counted

@@ -10,7 +10,7 @@ import redis
 
 from schemas.events import Attribute
 from schemas.keys import Keys, bucket_of
-from schemas.records import CodeRecord, History, unpack_history
+from schemas.records import CodeRecord, History, unpack_history, version_tag
 
 
 class StoredItem(NamedTuple):
@@ -41,7 +41,11 @@ def find_histories(client: redis.Redis, keys: Keys, partitions: int, user_ids: S
 
 
 def find_item(client: redis.Redis, keys: Keys, version: str, partitions: int, item_id: str) -> StoredItem | None:
-    """Return what is stored of an item, None where it is not published."""
+    """Return what is stored of an item, None where it is not published.
+
+    Raises:
+        ValueError: what is stored is no code record, or (WrongVersion) one of another model version.
+    """
     by_partition = [keys.items(version, partition) for partition in range(partitions)]
     counts = _bucket_counts(client, [items.position for items in by_partition])
     pipeline = client.pipeline(transaction=False)
@@ -53,7 +57,7 @@ def find_item(client: redis.Redis, keys: Keys, version: str, partitions: int, it
         code, attributes = found[2 * partition : 2 * partition + 2]
         if code:
             decoded = msgspec.json.decode(attributes, type=dict[str, Attribute]) if attributes else {}
-            return StoredItem(partition, CodeRecord.unpack(code), decoded)
+            return StoredItem(partition, CodeRecord.unpack(code, version_tag(version)), decoded)
     return None
 
 

@@ -15,7 +15,7 @@ from kafka import KafkaConsumer
 
 from models.bundle import Bundle
 from schemas.documents import Recommendations, recommendation_order
-from schemas.keys import Keys
+from schemas.keys import USERS_PER_BUCKET, Keys
 from schemas.settings import Settings
 from workers import buckets, metrics
 from workers.catalogue import Catalogue
@@ -153,7 +153,7 @@ class Recommender:
         stored = buckets.read_fields(self._redis, keys.histories, users, position.buckets)
         histories = Histories(stored, self._settings.history)
         changes = [histories.fold(interaction) for interaction in part.changes]
-        ids, bucket_count = buckets.buckets_needed(position, changes)
+        ids, bucket_count = buckets.buckets_needed(position, changes, USERS_PER_BUCKET)
         batch = Batch(keys.position)
         if bucket_count > position.buckets:
             names = [keys.histories, lambda bucket: keys.codes(self._version, bucket)]

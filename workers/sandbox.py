@@ -89,7 +89,9 @@ class Sandbox:
         for section, values in changes.items():
             sections[section] = sections.get(section, {}) | values
         variables = {f"{ENV_PREFIX}HOME": str(home)} | {
-            f"{ENV_PREFIX}{section}__{field}".upper(): json.dumps(value) if isinstance(value, list) else str(value)
+            f"{ENV_PREFIX}{section}__{field}".upper(): json.dumps(value)
+            if isinstance(value, list | dict)
+            else str(value)
             for section, values in sections.items()
             for field, value in values.items()
         }

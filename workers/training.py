@@ -23,6 +23,8 @@ from workers.decoding import Interaction, ItemChange, interaction_decoder, item_
 from workers.errors import Repairable
 
 READ_TIMEOUT_S: Final = 30.0
+# In the registry: the state of trainings that were interrupted. No version begins with a dot.
+UNFINISHED: Final = ".unfinished-training"
 # Told how far the reading of a source is: its name, and a share in [0, 1].
 Progress = Callable[[str, float], None]
 

@@ -1,4 +1,5 @@
 import json
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -61,11 +62,14 @@ def test_a_section_given_as_json_is_from_the_environment(run: Run, monkeypatch: 
 
 
 def test_every_setting_is_there_with_a_description() -> None:
-    sections = Settings().model_dump()
-    expected = {"LATENTSTREAM_" + name.upper() for name, value in sections.items() if not isinstance(value, dict)}
-    for section, values in sections.items():
-        if isinstance(values, dict):
-            expected |= {f"LATENTSTREAM_{section}__{name}".upper() for name in values}
+    def names(prefix: str, values: dict[str, Any]) -> Iterator[str]:
+        for name, value in values.items():
+            if isinstance(value, dict):
+                yield from names(f"{prefix}{name}__".upper(), value)
+            else:
+                yield prefix + name.upper()
+
+    expected = set(names("LATENTSTREAM_", Settings().model_dump()))
     found = list(settings_in_force())
     assert {setting.name for setting in found} == expected
     assert all(setting.description for setting in found)

@@ -12,7 +12,7 @@ import redis
 
 from schemas.documents import Recommendations, recommendation_order
 from schemas.keys import Keys
-from schemas.records import CodeRecord
+from schemas.records import CodeRecord, version_tag
 from schemas.settings import Settings
 from tests.cli.conftest import Run
 from workers.cli.errors import CommandFailed
@@ -32,9 +32,10 @@ def catalogue(redis_client: redis.Redis, keys: Keys) -> None:
     """Two items in partition 2 of the current model: one with a title and a code, one with neither."""
     redis_client.hset(keys.model, "version", "v1")
     items = keys.items("v1", 2)
+    tag = version_tag("v1")
     redis_client.hset(items.position, mapping={"epoch": 1, "next": 9, "ids": 2, "buckets": 1})
-    redis_client.hset(items.codes(0), "a", CodeRecord(True, 0.5, b"\x00\xfe").pack())
-    redis_client.hset(items.codes(0), "b", CodeRecord(False, 0.0, b"").pack())
+    redis_client.hset(items.codes(0), "a", CodeRecord(True, True, 0.5, 3.0, tag, b"\x00\xfe").pack())
+    redis_client.hset(items.codes(0), "b", CodeRecord(False, False, 0.0, None, tag, b"").pack())
     redis_client.hset(items.attributes(0), "a", json.dumps({"title": EVIL, "price": 3, "tags": ["x", "y"]}))
 
 
@@ -154,7 +155,17 @@ def test_inspect_shows_what_is_stored_even_when_nobody_answers(run_real: Run) ->
     document = json.loads(run_real("inspect", "a", "--json").stdout)
     assert document["attributes"] == {"title": EVIL, "price": 3, "tags": ["x", "y"]}
     assert (document["partition"], document["available"], document["code"]) == (2, True, "00fe")
+    assert (document["anomalous"], document["anomaly_score"]) == (True, pytest.approx(3.0, rel=0.05))
     assert (document["neighbours"], len(document["problems"])) == (None, 1)
+
+
+@pytest.mark.usefixtures("catalogue")
+def test_inspect_refuses_a_code_of_another_model(run_real: Run, redis_client: redis.Redis, keys: Keys) -> None:
+    other = CodeRecord(True, False, 0.5, None, version_tag("v1") ^ 1, b"\x00\xfe")
+    redis_client.hset(keys.items("v1", 2).codes(0), "a", other.pack())
+    result = run_real("inspect", "a")
+    assert isinstance(result.exception, CommandFailed)
+    assert "made under another model version" in str(result.exception)
 
 
 @pytest.mark.usefixtures("catalogue")

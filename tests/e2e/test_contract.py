@@ -5,10 +5,10 @@ The commands are taken from the README's code blocks, so that they cannot differ
 
 from __future__ import annotations
 
+import hashlib
 import json
 import re
 import shlex
-import struct
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -120,9 +120,11 @@ def _check_keys(client: Any, version: str, world: World) -> None:
     ]
     (code,) = codes
     assert isinstance(code, bytes)
-    flags, upper = struct.unpack_from("<BH", code)
-    assert flags == 3
-    assert struct.unpack("<f", struct.pack("<I", upper << 16))[0] < 1
+    header = int.from_bytes(code[:3], "little")
+    level, score, available, tag = header & 4095, header >> 12 & 127, header >> 19 & 1, header >> 20
+    assert 0 < 2 ** ((level - 2048) / 64) < 1
+    assert (score, available) == (0, 1)
+    assert tag == hashlib.blake2b(version.encode(), digest_size=1).digest()[0] & 15
     assert len(code) == 3 + 4
     attributes = [value for name in names if ":attributes:" in name if (value := client.hget(name, item.item_id))]
     assert json.loads(attributes[0]) == item.attributes

@@ -7,13 +7,11 @@ import numpy as np
 from models.arrays import Floats
 from models.histories import Interactions
 from models.training import TrainingData
-from schemas.settings import ModelSettings
+from schemas.model_settings import ContentSettings, ModelSettings
 
 SIDE = 48
 SETTINGS = ModelSettings(
-    latent_dim=3,
-    content_hidden=[16],
-    content_epochs=150,
+    content=ContentSettings(latent_dim=3, hidden=[16], epochs=150),
     user_dim=8,
     interaction_hidden=24,
     interaction_epochs=100,

@@ -3,7 +3,8 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from models.content import ContentModel, Scaling
+from models.content import ContentModel
+from models.scaling import Scaling
 from models.training import Trained
 from tests.models import boards
 
@@ -67,7 +68,7 @@ def test_scaling_of_pixels_is_shared_and_of_vectors_is_not() -> None:
     features = np.array([[0, 10, 5], [2, 30, 5]], np.float32)
     own = Scaling.fit(features, shared_scale=False)
     assert own.scale.tolist() == [1, 10, 1]
-    assert own.standardise(features).tolist() == [[-1, -1, 0], [1, 1, 0]]
+    assert own.scaled(features).tolist() == [[-1, -1, 0], [1, 1, 0]]
     shared = Scaling.fit(features, shared_scale=True)
     np.testing.assert_allclose(shared.scale, np.sqrt((1 + 100 + 0) / 3), rtol=1e-6)
     assert shared.restore(np.array([[99, -99, 0]], np.float32)).tolist() == [[2, 10, 5]]

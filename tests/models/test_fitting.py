@@ -4,6 +4,7 @@ import math
 
 import pytest
 
+from models.checkpoints import Curve
 from models.fitting import BestEpoch, fit_best_epoch, fit_epochs
 
 
@@ -38,11 +39,15 @@ def run(scores: list[float], every: int = 1) -> tuple[BestEpoch, int, int]:
 
 
 def test_stops_when_validation_is_stale_and_keeps_the_best_weights() -> None:
-    assert run([1, 3, 2, 2, 2, 9]) == (BestEpoch(2, 3), 2, 5)
+    best, kept, reports = run([1, 3, 2, 2, 2, 9])
+    assert (best.epoch, best.score, kept, reports) == (2, 3, 2, 5)
+    assert best.curve == Curve([1.0] * 5, [-1, -3, -2, -2, -2])
 
 
 def test_validates_every_so_often_and_at_the_end() -> None:
-    assert run([1, 2, 3, 4], every=3) == (BestEpoch(10, 4), 10, 10)
+    best, kept, reports = run([1, 2, 3, 4], every=3)
+    assert (best.epoch, best.score, kept, reports) == (10, 4, 10, 10)
+    assert best.curve.validation == [None, None, -1, None, None, -2, None, None, -3, -4]
 
 
 def test_a_loss_that_is_not_finite_is_an_error() -> None:

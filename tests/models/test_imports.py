@@ -7,7 +7,7 @@ import sys
 def test_light_modules_do_not_import_tensorflow() -> None:
     """A process that only searches or decodes must start at once."""
     script = (
-        "import sys, models.index, models.codec, models.errors, models.metrics, models.baselines\n"
+        "import sys, models.index, models.codecs, models.errors, models.metrics, models.baselines\n"
         "assert not {'tensorflow', 'keras'} & sys.modules.keys()"
     )
     subprocess.run([sys.executable, "-W", "error", "-c", script], check=True, timeout=120)

@@ -10,7 +10,8 @@ from models.histories import Interactions
 from models.training import Progress, Trained, train
 from tests.models import boards
 
-QUICK = boards.SETTINGS.model_copy(update={"content_epochs": 2, "interaction_epochs": 2})
+QUICK_CONTENT = boards.SETTINGS.content.model_copy(update={"epochs": 2})
+QUICK = boards.SETTINGS.model_copy(update={"content": QUICK_CONTENT, "interaction_epochs": 2})
 
 
 def test_reports_say_what_was_trained(
@@ -19,7 +20,7 @@ def test_reports_say_what_was_trained(
     report = trained_both.report
     assert (report.items, report.items_with_features, report.users, report.trained_items) == (48, 48, 48, 48)
     assert report.interactions == len(boards.board().users)
-    assert report.metrics["content_validation_error"] < 0.05
+    assert report.metrics["content_validation_error"] < 0.06 * report.metrics["content_validation_variance"]
     assert report.metrics["interaction_validation_ndcg_at_20"] > 0.4
     assert report.metrics["bridge_validation_r2"] > 0.3
     assert report.notes == []
@@ -58,10 +59,13 @@ def test_progress_is_told() -> None:
 
 
 def test_a_code_is_shorter_than_the_features() -> None:
-    trained = train(boards.both(interactions=False), QUICK.model_copy(update={"latent_dim": 32}), "x")
+    wide = QUICK.model_copy(update={"content": QUICK_CONTENT.model_copy(update={"latent_dim": 32})})
+    trained = train(boards.both(interactions=False), wide, "x")
     assert trained.parts.content is not None
     assert trained.parts.content.code_bytes == 5
-    assert trained.report.notes == ["latent_dim is 5 instead of 32: the code must be shorter than the 6 features."]
+    assert trained.report.notes == [
+        "latent_dim is 5 instead of 32: the latent of the kind vanilla must be narrower than the 6 features."
+    ]
 
 
 def test_images_keep_their_shape() -> None:

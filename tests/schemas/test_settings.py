@@ -100,7 +100,7 @@ def test_environment_of_a_process_gives_the_same_settings(monkeypatch: pytest.Mo
     sections: dict[str, Any] = {
         "kafka": {"bootstrap_servers": "k:1", "create_topics": False},
         "redis": {"url": "redis://:s3cret@r:1/0", "timeout_s": 0.5},
-        "model": {"content_hidden": [5, 6], "registry": tmp_path / "a b"},
+        "model": {"content": {"hidden": [5, 6]}, "registry": tmp_path / "a b"},
     }
     settings = Settings(**sections)
     for name, value in environment(settings).items():

@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 import redis
 
-from schemas.keys import IDS_PER_BUCKET, Keys, bucket_of
+from schemas.keys import ITEMS_PER_BUCKET, Keys, bucket_of
 from schemas.settings import Settings
 from workers import buckets
 from workers.delivery import Batch, PositionStore
@@ -28,7 +28,7 @@ def _apply(client: Any, keys: Keys, events: list[tuple[str, bytes | None]], cuts
         for name, value in part:
             changes.append((value is not None) - exists[name])
             exists[name] = value is not None
-        ids, count = buckets.buckets_needed(position, changes)
+        ids, count = buckets.buckets_needed(position, changes, ITEMS_PER_BUCKET)
         batch = Batch(users.position)
         if count > position.buckets:
             buckets.split(client, batch, [users.histories], position.buckets, count)
@@ -67,6 +67,6 @@ def test_buckets_stay_in_the_compact_encoding(settings: Settings, redis_client: 
     events: list[tuple[str, bytes | None]] = [(f"item-{n}", b"x" * 35) for n in range(5000)]
     _apply(redis_client, keys, events, list(range(500, 5000, 500)))
     users = keys.users(0)
-    count = -(-len(events) // IDS_PER_BUCKET)
+    count = -(-len(events) // ITEMS_PER_BUCKET)
     encodings = {redis_client.object("encoding", users.histories(bucket)) for bucket in range(count)}
     assert encodings == {b"listpack"}

@@ -5,7 +5,7 @@ from __future__ import annotations
 import itertools
 from collections.abc import Callable, Iterator
 from dataclasses import replace
-from typing import Final
+from typing import Any, Final
 
 import msgspec
 
@@ -21,7 +21,7 @@ from workers.subprocesses import Workers, run_command
 
 NAME: Final = "bench-freshness"
 # As in the demo: a code of half the length of the features, and room for the longest history.
-CHANGES: Final = {"recommend": {"history": 1000}, "model": {"latent_dim": 16}}
+CHANGES: Final[dict[str, dict[str, Any]]] = {"recommend": {"history": 1000}, "model": {"content": {"latent_dim": 16}}}
 # Each new item is asked for several times, which costs the recommender more than the item itself.
 ITEMS_PER_SECOND: Final = 10.0
 # So long the load runs before anything counts: first calls are slower than the rest.

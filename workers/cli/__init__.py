@@ -16,6 +16,7 @@ from workers.cli import (
     config,
     dead_letters,
     demo,
+    evaluate,
     inspect,
     publish,
     recommend,
@@ -38,6 +39,7 @@ app.add_typer(stack.app, name="stack")
 app.add_typer(worker.app, name="worker")
 app.add_typer(demo.app, name="demo")
 app.add_typer(bench.app, name="bench")
+app.add_typer(evaluate.app, name="evaluate")
 app.command()(train.train)
 app.add_typer(publish.app, name="publish")
 app.command()(recommend.recommend)

@@ -2,18 +2,22 @@
 
 from __future__ import annotations
 
-from typing import Annotated
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Annotated, Literal
 
 import msgspec
 import typer
 from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
-app = typer.Typer(help="Measure a running stack from outside.", no_args_is_help=True)
+from workers.cli import terminal
 
+if TYPE_CHECKING:
+    from workers.bench.footprint import Footprint
 
-@app.callback()
-def _group() -> None:
-    """Keep `freshness` a subcommand although it is the only one."""
+app = typer.Typer(help="Measure how fresh the lists are, and what an item takes in Redis.", no_args_is_help=True)
 
 
 @app.command()
@@ -47,3 +51,79 @@ def freshness(
             f"longest {summary.max:.0f} ms ({summary.samples:,} measured, {summary.missing} missing)"
         )
     typer.echo(f"at {found.interactions_per_s:g} interactions/s and {found.items_per_s:g} items/s, {found.data}")
+
+
+@app.command()
+def footprint(
+    items: Annotated[int, typer.Option(min=1, max=100_000_000, help="Items to store in each way.")] = 200_000,
+    ids: Annotated[Literal["decimal", "text"], typer.Option(help="Ids like 4711, or of 11 characters.")] = "decimal",
+    code_bytes: Annotated[int, typer.Option(min=1, max=4096, help="Length of a code.")] = 32,
+    dim: Annotated[int, typer.Option(min=1, max=32_768, help="Width of the vectors in the vector sets.")] = 64,
+    as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object on standard output.")] = False,
+) -> None:
+    """Measure what an item takes in Redis: in our layout, as a plain key, and in Redis' vector sets.
+
+    Starts a Redis server of its own, without persistence, and fills it in one way after the other with the
+    same ids. An item's bytes are the growth of `used_memory`, everything included: keys, buckets, positions.
+    Our layout is written as the encoder writes it, batch by batch in 4 partitions, without attributes. The
+    codes are random, so that nothing can profit from what they have in common.
+
+    The change log holds the latest events and shrinks to nothing when none come: it is shown by itself, and
+    counts for our layout in that idle state. What the server notes about slow commands and what its Lua
+    interpreter holds is not counted; it does not grow with the items.
+
+    A server older than Redis 8 has no vector sets: their figures are then missing (null), which is no failure.
+    """
+    from workers.bench.footprint import measure
+
+    found = measure(items, ids, code_bytes, dim, _watch)
+    if as_json:
+        typer.echo(msgspec.json.encode(found))
+    else:
+        _show_footprint(found)
+
+
+@contextmanager
+def _watch(name: str, total: int) -> Iterator[Callable[[int], None]]:
+    """Show on standard error how far ``name`` is, and in the end how long it took."""
+    start = time.monotonic()
+    console = terminal.console(stderr=True)
+    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
+    with Progress(*columns, console=console, transient=True, disable=not console.is_terminal) as bars:
+        task = bars.add_task(name, total=total)
+        yield lambda done: bars.update(task, completed=done)
+    terminal.say(f"{name}: {total:,} items in {terminal.duration(time.monotonic() - start)}", stderr=True)
+
+
+def _show_footprint(found: Footprint) -> None:
+    layout, log = found.layout, found.layout.change_log
+    ways = [("our layout", layout.bytes_per_item, layout.items_per_s, layout.what)] + [
+        (name, way.bytes_per_item, way.items_per_s, way.missing or way.what)
+        for name, way in (
+            ("plain keys", found.plain_keys),
+            ("vector set, Q8", found.vector_set_q8),
+            ("vector set, BIN", found.vector_set_bin),
+        )
+    ]
+    rows = [
+        (
+            name,
+            "" if size is None else f"{size:.1f}",
+            "" if size is None else f"{size / layout.bytes_per_item:.1f}",
+            "" if rate is None else f"{rate:,.0f}",
+            what,
+        )
+        for name, size, rate, what in ways
+    ]
+    headings = ("", "bytes an item", "times ours", "items/s", "what")
+    terminal.console().print(terminal.table(headings, rows, right=headings[1:4]))
+    terminal.say(
+        f"{found.items:,} items with codes of {found.code_bytes} bytes; ids {found.ids}; "
+        f"Redis {found.redis}, {found.allocator}\n"
+        f"{layout.buckets:,} buckets of {layout.items_per_bucket:g} items, at most {layout.largest_bucket}; "
+        f"encoding: {', '.join(layout.encodings)}\n"
+        f"change log: {log.bytes_per_item:.1f} bytes an item right after the last one (then "
+        f"{layout.bytes_per_item_with_full_log:.1f} with it), {log.idle_bytes_per_item:.1f} when idle (counted "
+        f"above), and never more than {terminal.size(log.largest_bytes)} in all\n"
+        f"Lua interpreter: {terminal.size(layout.interpreter_bytes)} after the last write (not counted)"
+    )

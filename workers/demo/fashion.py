@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Final
+from typing import Any, Final
 
 import numpy as np
 import redis
@@ -26,7 +26,7 @@ from workers.sandbox import Sandbox, SandboxError
 from workers.subprocesses import Workers, run_command
 
 NAME: Final = "demo-fashion"
-CHANGES: Final = {"model": {"latent_dim": 32, "content_epochs": 20}}
+CHANGES: Final[dict[str, dict[str, Any]]] = {"model": {"content": {"latent_dim": 32, "epochs": 20}}}
 NEIGHBOURS: Final = 4
 UNUSUAL: Final = 10
 PICTURE: Final = "fashion.png"

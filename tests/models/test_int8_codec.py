@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 
 from models.arrays import Bytes
-from models.codec import Int8Codec
+from models.codecs import Int8Codec
 
 CODEC = Int8Codec(np.array([-1, 0, 5], np.float32), np.array([0.01, 1, 0.5], np.float32))
 

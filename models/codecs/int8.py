@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from typing import Final, Self
+from typing import Final, Literal, Self
 
 import numpy as np
 
 from models.arrays import Bytes, Floats, float_matrix
+from models.codecs.codec import checked_codes
 
 LEVELS: Final = 255
 # Rounding to 256 levels costs little and clipping much: on features with a tail, cutting off 1 value in 1,000
@@ -23,6 +24,8 @@ class Int8Codec:
     ``code = round((latent - low) / step)``, clipped; ``latent' = low + step * code``.
     """
 
+    name: Literal["int8"] = "int8"
+
     def __init__(self, low: Floats, step: Floats) -> None:
         if low.ndim != 1 or low.shape != step.shape or not (np.isfinite(low).all() and (step > 0).all()):
             raise ValueError("a codec needs one finite lower bound and one positive step for each dimension")
@@ -32,6 +35,11 @@ class Int8Codec:
     @property
     def code_bytes(self) -> int:
         """Bytes of one code, which is also the number of dimensions."""
+        return len(self.low)
+
+    @property
+    def latent_dim(self) -> int:
+        """Width of the latents."""
         return len(self.low)
 
     @classmethod
@@ -59,10 +67,8 @@ class Int8Codec:
 
     def decode(self, codes: Bytes) -> Floats:
         """Return the latents, float32 ``[n, code_bytes]``, of uint8 ``[n, code_bytes]``."""
-        if codes.dtype != np.uint8 or codes.ndim != 2 or codes.shape[1] != self.code_bytes:
-            raise ValueError(f"codes must be uint8 [rows, {self.code_bytes}], not {codes.dtype} {list(codes.shape)}")
-        return self.low + self.step * codes.astype(np.float32)
+        return self.low + self.step * checked_codes(codes, self.code_bytes).astype(np.float32)
 
     def arrays(self) -> dict[str, Floats]:
-        """Return what the bundle stores; ``Int8Codec(**arrays)`` is the same codec."""
+        """Return what the bundle stores."""
         return {"low": self.low, "step": self.step}

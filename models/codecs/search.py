@@ -1,0 +1,56 @@
+"""The nearest codewords, on the device that TensorFlow has."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+from models.arrays import Floats
+from models.runtime import FixedBatch, tf
+
+
+def product_search(centroids: Floats) -> FixedBatch:
+    """Return what maps float32 ``[n, pieces * width]`` to the nearest of ``[pieces, words, width]``, uint8."""
+    pieces, _, width = centroids.shape
+    squares = np.sum(centroids.astype(np.float64) ** 2, axis=2).astype(np.float32)
+
+    def nearest(padded: Any) -> Any:
+        rows = tf.transpose(tf.reshape(padded, (-1, pieces, width)), (1, 0, 2))
+        # |z - c|² without |z|², which is the same for all centroids.
+        distances = squares[:, None, :] - 2 * tf.matmul(rows, centroids, transpose_b=True)
+        return tf.cast(tf.transpose(tf.argmin(distances, axis=2)), tf.uint8)
+
+    return FixedBatch(nearest, pieces * width)
+
+
+def residual_search(codebooks: Floats, beam: int) -> FixedBatch:
+    """Return what maps float32 ``[n, d]`` to codes uint8 ``[n, books]``, see :func:`beam_search`."""
+    return FixedBatch(lambda rows: tf.cast(beam_search(rows, codebooks, beam), tf.uint8), codebooks.shape[2])
+
+
+def beam_search(rows: Any, codebooks: Any, beam: int) -> Any:
+    """Return codes int32 ``[batch, books]`` of float32 ``[batch, d]``, for codebooks ``[books, words, d]``.
+
+    Of the sums of codewords chosen so far the ``beam`` nearest go on.
+    """
+    books, words, width = codebooks.shape
+    squares = tf.reduce_sum(tf.square(codebooks), axis=2)
+    residuals, codes = rows[:, None, :], None
+    for book in range(books):
+        # |r - c|² = |r|² - 2 r·c + |c|²
+        products = tf.matmul(tf.reshape(residuals, (-1, width)), codebooks[book], transpose_b=True)
+        kept = residuals.shape[1]
+        products = tf.reshape(products, (-1, kept, words))
+        left = tf.reduce_sum(tf.square(residuals), axis=2, keepdims=True)
+        distances = tf.reshape(left - 2 * products + squares[book], (-1, kept * words))
+        best = tf.math.top_k(-distances, min(beam, kept * words)).indices
+        parent, word = best // words, best % words
+        residuals = tf.gather(residuals, parent, batch_dims=1) - tf.gather(codebooks[book], word)
+        codes = (
+            word[:, :, None]
+            if codes is None
+            else tf.concat([tf.gather(codes, parent, batch_dims=1), word[:, :, None]], axis=2)
+        )
+    final = tf.argmin(tf.reduce_sum(tf.square(residuals), axis=2), axis=1)
+    return tf.gather(codes, final, batch_dims=1)

@@ -1,0 +1,67 @@
+"""Settings of the models: the content autoencoder with its codec, and the interaction autoencoder."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Literal
+
+from pydantic import BaseModel, ConfigDict, Field
+
+
+class Section(BaseModel):
+    """A group of settings. Unknown names are errors."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+class ContentSettings(Section):
+    """The content autoencoder. Kind, network, loss and codec are chosen independently."""
+
+    kind: Literal["vanilla", "overcomplete", "sparse", "denoising", "variational"] = Field(
+        "vanilla", description="Kind of autoencoder; the README says what each is for."
+    )
+    network: Literal["dense", "residual", "convolutional"] = Field(
+        "dense", description="residual starts as PCA and is best for compression; convolutional is for images."
+    )
+    latent_dim: int = Field(32, ge=1, le=4096, description="Width of the latent; with int8 also the bytes of a code.")
+    hidden: list[int] = Field([256, 128], description="Widths of the hidden layers; filters if convolutional.")
+    loss: Literal["squared", "binary", "cosine", "multinomial"] = Field(
+        "squared",
+        description="Reconstruction loss: binary for pixels and flags, cosine for directions, multinomial for counts.",
+    )
+    epochs: int = Field(
+        60, ge=0, description="Most passes over the items before the codec; may stop early. 0: none, with residual."
+    )
+    weight_decay: float = Field(1e-4, ge=0, description="Higher where a model learns its items by heart.")
+    codec: Literal["float32", "float16", "int8", "product", "residual", "pairs"] = Field(
+        "int8", description="What becomes of a latent in Redis: residual is smallest, pairs is for top_k."
+    )
+    code_bytes: int = Field(32, ge=1, le=1024, description="Bytes of a code, with product and residual.")
+    codec_epochs: int = Field(20, ge=1, description="Passes in which network and codec learn together.")
+    penalty: Literal["contractive", "l1", "kl", "top_k"] = Field(
+        "l1", description="Of the kinds sparse and overcomplete; contractive is for the latter."
+    )
+    penalty_weight: float = Field(1e-3, ge=0, description="Factor of that penalty.")
+    active: int = Field(8, ge=1, le=4096, description="Units of the latent that speak for an item, with top_k.")
+    corruption: Literal["gaussian", "masking", "salt_and_pepper"] = Field(
+        "gaussian", description="What the kind denoising learns to remove."
+    )
+    corruption_amount: float = Field(
+        0.3, ge=0, description="Standard deviation, for standardised features; else the share of values hit."
+    )
+    beta: float = Field(0.1, ge=0, description="Weight of the KL divergence of the kind variational; 1 is the ELBO.")
+    warm_up: float = Field(0.3, ge=0, le=1, description="Share of the training in which beta grows from 0.")
+    false_alarm_rate: float = Field(
+        0.01, gt=0, lt=1, description="Share of usual items that are marked as anomalies, measured in validation."
+    )
+
+
+class ModelSettings(Section):
+    """Where models are and how they are trained."""
+
+    registry: Path | None = Field(None, description="Directory of model bundles; default: `models` under `home`.")
+    content: ContentSettings = ContentSettings()
+    user_dim: int = Field(64, ge=1, le=1024, description="Width of the user code.")
+    interaction_hidden: int = Field(256, ge=1, description="Width of the interaction encoder's first layer.")
+    interaction_epochs: int = Field(100, ge=1, description="Most passes over the users; stops early.")
+    seed: int = Field(0, ge=0, description="Two trainings with the same seed and data give the same model.")

@@ -1,0 +1,232 @@
+"""What the encoder writes of a batch, how the change log stays small, and what a follower makes of it."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from types import SimpleNamespace
+from typing import Any
+
+import numpy as np
+import pytest
+import redis
+
+from models.space import Placement
+from schemas.keys import ItemKeys, Keys
+from schemas.records import CodeRecord, LogEntry, version_tag
+from schemas.settings import Settings
+from tests.e2e.conftest import wait_until
+from workers import encoder as encoder_module
+from workers.catalogue import Catalogue
+from workers.delivery import Position, PositionStore
+from workers.encoder import Encoder
+from workers.follower import Follower
+from workers.items import item_batch, shortened_log
+from workers.source import Owned
+
+VERSION = "v1"
+
+
+@pytest.fixture
+def keys(settings: Settings) -> ItemKeys:
+    return Keys(settings.redis.prefix).items(VERSION, 0)
+
+
+@pytest.fixture
+def store(redis_client: redis.Redis, settings: Settings) -> PositionStore:
+    return PositionStore(redis_client, Keys(settings.redis.prefix))
+
+
+def write(
+    client: redis.Redis, store: PositionStore, keys: ItemKeys, position: Position, ids: Sequence[str], log_events: int
+) -> None:
+    records: dict[str, bytes | None] = {name: name.encode() for name in ids}
+    changes = [(name, True) for name in ids]
+    following = position.next + len(ids)
+    writes = item_batch(client, keys, position, following, changes, records, {}, log_events)
+    store.commit(writes.batch, position, following)
+    writes.applied(position)
+
+
+def entries(client: Any, keys: ItemKeys) -> list[tuple[bytes, LogEntry]]:
+    return [(entry_id, LogEntry.unpack(fields[b"batch"])) for entry_id, fields in client.xrange(keys.log)]
+
+
+def test_log_reaches_back_a_number_of_events_however_large_the_batches(
+    redis_client: redis.Redis, store: PositionStore, keys: ItemKeys
+) -> None:
+    position = store.claim(keys.position, 0)
+    for start in range(0, 20_000, 500):
+        write(redis_client, store, keys, position, [f"item-{n}" for n in range(start, start + 500)], 2_000)
+    assert 2_000 <= sum(len(entry.ids) for _, entry in entries(redis_client, keys)) <= 2_500
+    for n in range(5_000):
+        write(redis_client, store, keys, position, [f"item-{n}"], 2_000)
+    kept = entries(redis_client, keys)
+    # Redis removes whole blocks of at most 100 entries.
+    assert 2_000 <= len(kept) <= 2_101
+    assert kept[-1][0] == b"25000-0"
+
+
+def test_batch_longer_than_the_log_is_in_it(redis_client: redis.Redis, store: PositionStore, keys: ItemKeys) -> None:
+    position = store.claim(keys.position, 0)
+    write(redis_client, store, keys, position, [f"item-{n}" for n in range(50)], 10)
+    assert [len(entry.ids) for _, entry in entries(redis_client, keys)] == [50]
+
+
+def test_shortened_log_keeps_what_ends_later(redis_client: redis.Redis, store: PositionStore, keys: ItemKeys) -> None:
+    position = store.claim(keys.position, 0)
+    for name in "abcd":
+        write(redis_client, store, keys, position, [name], 100)
+    store.commit(shortened_log(keys, 3, position), position, 4)
+    assert [entry_id for entry_id, _ in entries(redis_client, keys)] == [b"3-0", b"4-0"]
+
+
+def test_idle_log_becomes_an_empty_entry_and_goes_on_from_there(
+    redis_client: redis.Redis, store: PositionStore, keys: ItemKeys
+) -> None:
+    position = store.claim(keys.position, 0)
+    store.commit(shortened_log(keys, 0, position), position, 0)
+    assert entries(redis_client, keys) == []
+    write(redis_client, store, keys, position, ["a", "b"], 100)
+    for _ in range(2):
+        store.commit(shortened_log(keys, 2, position), position, 2)
+        assert entries(redis_client, keys) == [(b"2-0", LogEntry(2, [], []))]
+    write(redis_client, store, keys, position, ["c"], 100)
+    assert entries(redis_client, keys)[1:] == [(b"3-0", LogEntry(2, ["c"], [b"c"]))]
+
+
+class SilentConsumer:
+    """A consumer without a broker: the encoder under test is never given records."""
+
+    def subscribe(self, topics: list[str], listener: Any) -> None: ...
+
+    def assignment(self) -> set[Any]:
+        return set()
+
+
+def test_encoder_shortens_the_logs_of_idle_partitions(
+    settings: Settings,
+    redis_client: redis.Redis,
+    store: PositionStore,
+    keys: ItemKeys,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    bundle: Any = SimpleNamespace(version=VERSION, content=None)
+    dead_letters: Any = None
+    encoder = Encoder(settings, redis_client, SilentConsumer(), dead_letters, bundle)
+    position = store.claim(keys.position, 0)
+    encoder.source.owned[0] = Owned(0, keys.position, position)
+    write(redis_client, store, keys, position, ["a"], 100)
+
+    encoder.between()
+    write(redis_client, store, keys, position, ["b"], 100)
+    encoder.between()
+    assert [entry.ids for _, entry in entries(redis_client, keys)] == [["a"], ["b"]], "it is not the time yet"
+    monkeypatch.setattr(encoder_module, "LOG_AGE_S", 0.0)
+    encoder._shorten_due = 0.0
+    # What was there at the first look goes at the second, but for the entry that ends there.
+    write(redis_client, store, keys, position, ["c"], 100)
+    encoder.between()
+    encoder.between()
+    assert entries(redis_client, keys) == [(b"3-0", LogEntry(3, [], []))]
+
+    store.claim(keys.position, 0)
+    encoder.between()
+    assert encoder.source.owned == {}, "another worker has the partition now, and this one must not touch the log"
+
+
+class FlatSpace:
+    """Every item with a code of two bytes lies where they say."""
+
+    dim = embedding_dim = 2
+    vocabulary: dict[str, int] = {}  # noqa: RUF012
+    seeded = False
+
+    def place(self, ids: Sequence[str], latents: Any, has_latent: Any) -> Placement:
+        embeddings = np.zeros((len(ids), 2), np.float32)
+        if latents is not None:
+            embeddings[has_latent] = latents[has_latent]
+        return Placement(has_latent, np.pad(embeddings, ((0, 0), (0, 1))), embeddings)
+
+
+def flat_catalogue() -> Catalogue:
+    content = SimpleNamespace(code_bytes=2, latent_dim=2, latents=lambda codes: codes.astype(np.float32))
+    bundle: Any = SimpleNamespace(version=VERSION, content=content, space=FlatSpace())
+    return Catalogue(bundle)
+
+
+def record(code: bytes, tag: int = version_tag(VERSION), **changes: Any) -> bytes:
+    return CodeRecord(True, False, 0.5, None, tag, code)._replace(**changes).pack()
+
+
+def test_catalogue_takes_no_code_of_another_version() -> None:
+    catalogue = flat_catalogue()
+    anomaly = record(b"\x01\x02", anomalous=True, score=2.0)
+    catalogue.apply(
+        0, ["ours", "theirs", "odd"], [record(b"\x01\x02"), record(b"\x01\x02", 1 ^ version_tag(VERSION)), anomaly]
+    )
+    assert catalogue.known(["ours", "theirs", "odd"]) == [True, False, True]
+    odd = catalogue.code("odd")
+    assert odd == CodeRecord.unpack(anomaly)
+    catalogue.apply(0, ["ours"], [b""])
+    assert catalogue.code("ours") is None
+    # A search that began before the deletion may still ask for it.
+    assert not catalogue.unit_vectors(["ours"]).any()
+    catalogue.close()
+
+
+@contextmanager
+def following(client: redis.Redis, settings: Settings, catalogue: Catalogue) -> Iterator[Follower]:
+    follower = Follower(client, Keys(settings.redis.prefix), VERSION, 1, catalogue)
+    follower.start()
+    try:
+        assert follower.loaded.wait(10)
+        yield follower
+    finally:
+        follower.close()
+
+
+def test_follower_loads_anew_what_a_shortened_log_no_longer_tells(
+    settings: Settings, redis_client: redis.Redis, store: PositionStore, keys: ItemKeys
+) -> None:
+    position = store.claim(keys.position, 0)
+
+    def put(name: str) -> None:
+        writes = item_batch(
+            redis_client, keys, position, position.next + 1, [(name, True)], {name: record(b"\x01\x02")}, {}, 100
+        )
+        store.commit(writes.batch, position, position.next + 1)
+        writes.applied(position)
+
+    catalogue = flat_catalogue()
+    put("a")
+    url = settings.redis.url.get_secret_value()
+    with redis.Redis.from_url(url, protocol=2) as reader, following(reader, settings, catalogue) as follower:
+        put("b")
+        wait_until(lambda: catalogue.known(["a", "b"]) == [True, True], "b followed")
+        with paused(follower):
+            put("c")
+            store.commit(shortened_log(keys, 3, position), position, 3)
+        wait_until(lambda: catalogue.known(["c"]) == [True], "c loaded, of which the log says nothing")
+        put("d")
+        wait_until(lambda: catalogue.known(["d"]) == [True], "d followed")
+    catalogue.close()
+
+
+@contextmanager
+def paused(follower: Follower) -> Iterator[None]:
+    """Hold the follower where it is about to read, as a slow network would."""
+    released, waiting = threading.Event(), threading.Event()
+    follow = follower._follow
+
+    def held() -> None:
+        waiting.set()
+        released.wait(10)
+        follow()
+
+    follower._follow = held  # type: ignore[method-assign]
+    assert waiting.wait(10)
+    yield
+    follower._follow = follow  # type: ignore[method-assign]
+    released.set()

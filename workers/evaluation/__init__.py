@@ -1,0 +1,1 @@
+"""Each use of an autoencoder, measured against its baseline in the same run."""
