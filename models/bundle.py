@@ -57,6 +57,7 @@ class Manifest(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     format_version: int
     content: AutoencoderConfig | None
     codec: CodecName | None
+    detects: bool
     interaction: InteractionConfig | None
     bridged: bool
     seeded: bool
@@ -103,7 +104,7 @@ class Bundle:
         try:
             content = None
             if manifest.content is not None and manifest.codec is not None:
-                content = ContentModel.load(directory, manifest.content, manifest.codec)
+                content = ContentModel.load(directory, manifest.content, manifest.codec, detects=manifest.detects)
             space = _load_space(directory, manifest)
             user_codec = Int8Codec(**load_arrays(directory / _USER_CODEC))
         # The checksums are right, so this is a bundle that another program wrote.
@@ -171,6 +172,7 @@ def _write_files(
         format_version=FORMAT_VERSION,
         content=parts.content.config if parts.content else None,
         codec=parts.content.codec.name if parts.content else None,
+        detects=parts.content is not None and parts.content.detector is not None,
         interaction=trained.config if trained else None,
         bridged=trained is not None and trained.bridged,
         seeded=parts.space.seeded,

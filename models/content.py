@@ -7,6 +7,7 @@ from typing import Final, NamedTuple, Self
 
 import numpy as np
 
+from models.anomaly import Detector
 from models.arrays import Bytes, Floats, float_matrix
 from models.autoencoders import Autoencoder, AutoencoderConfig, build_autoencoder
 from models.codecs import Codec, CodecName, load_codec
@@ -23,16 +24,20 @@ class Encoded(NamedTuple):
 
     codes: Bytes  # [n, code_bytes]
     errors: Floats  # mean squared error of an item in squared input units, [n]
+    scores: Floats  # anomaly score, above 1 for an anomaly, [n]
 
 
 class ContentModel:
     """A trained autoencoder with its codec. Rows are computed independently of each other, bit for bit."""
 
-    def __init__(self, autoencoder: Autoencoder, scaling: Scaling, codec: Codec) -> None:
+    def __init__(
+        self, autoencoder: Autoencoder, scaling: Scaling, codec: Codec, detector: Detector | None = None
+    ) -> None:
         self.autoencoder = autoencoder
         self.config: AutoencoderConfig = autoencoder.config
         self.scaling = scaling
         self.codec = codec
+        self.detector = detector
         self._encode = FixedBatch(autoencoder.encoder, self.config.input_dim)
         self._decode = FixedBatch(autoencoder.reconstruct, self.config.latent_dim)
         # Compiles what there is to compile, so that the first real call is not the slow one.
@@ -59,17 +64,20 @@ class ContentModel:
         return self.codec.code_bytes
 
     def encode(self, features: Floats) -> Encoded:
-        """Return codes and reconstruction errors of float32 ``[n, input_dim]``.
+        """Return codes, reconstruction errors and anomaly scores of float32 ``[n, input_dim]``.
 
-        The error is the mean over the features of the squared difference between ``features`` and what a
-        reader decodes from the code.
+        Scores are NaN where the model has no detector. The error is the mean over the features of the squared
+        difference between ``features`` and what a reader decodes from the code.
 
         Raises:
             ValueError: the width is wrong or a value is NaN or infinite.
         """
         features = float_matrix(features, self.input_dim, "features")
-        codes = self.codes(features)
-        return Encoded(codes, squared_errors(features, self.reconstruct(codes)))
+        latents = self.latents_of(features)
+        codes = self.codec.encode(latents)
+        errors = squared_errors(features, self.reconstruct(codes))
+        scores = self.detector.score(latents, errors) if self.detector else np.full(len(codes), np.nan, np.float32)
+        return Encoded(codes, errors, scores)
 
     def codes(self, features: Floats) -> Bytes:
         """Return codes alone, uint8 ``[n, code_bytes]``, of features ``[n, input_dim]``."""
@@ -97,14 +105,17 @@ class ContentModel:
         self.autoencoder.save(directory)
         save_arrays(directory / _CODEC, self.codec.arrays())
         save_arrays(directory / _SCALING, self.scaling.arrays())
+        if self.detector is not None:
+            self.detector.save(directory)
 
     @classmethod
-    def load(cls, directory: Path, config: AutoencoderConfig, codec: CodecName) -> Self:
+    def load(cls, directory: Path, config: AutoencoderConfig, codec: CodecName, *, detects: bool) -> Self:
         """Return the model that :meth:`save` wrote."""
         autoencoder = build_autoencoder(config)
         autoencoder.load(directory)
         scaling = Scaling(**load_arrays(directory / _SCALING))
-        return cls(autoencoder, scaling, load_codec(codec, load_arrays(directory / _CODEC)))
+        detector = Detector.load(directory) if detects else None
+        return cls(autoencoder, scaling, load_codec(codec, load_arrays(directory / _CODEC)), detector)
 
 
 def squared_errors(features: Floats, reconstructed: Floats) -> Floats:

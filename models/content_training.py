@@ -7,6 +7,7 @@ from typing import NamedTuple
 
 import numpy as np
 
+from models.anomaly import Detector
 from models.arrays import Floats
 from models.autoencoder_training import train_autoencoder
 from models.autoencoders import AutoencoderConfig, build_autoencoder
@@ -79,12 +80,20 @@ def train_content(
     model = ContentModel(autoencoder, scaling, codec)
     scaled = scaling.scaled(validation)
     continuous = model.latents_of(validation)
+    model.detector = Detector.fit(
+        model.latents_of(training),
+        continuous,
+        model.encode(validation).errors,
+        false_alarm_rate=settings.false_alarm_rate,
+        seed=seed,
+    )
     metrics = {
         "content_validation_error": _mean(model.encode(validation).errors),
         "content_validation_error_before_codec": _mean((model.decode(continuous) - validation) ** 2),
         # What always answering with the mean would give: the share that the code explains is 1 - ratio.
         "content_validation_variance": _mean((training.mean(axis=0) - validation) ** 2),
         "content_test_error": _mean(model.encode(test).errors),
+        "content_test_false_alarms": float(np.mean(model.encode(test).scores > 1)),
         "content_epochs": float(sum(len(curve.training) for curve in curves.values())),
     }
     metrics |= {f"content_{name}": value for name, value in autoencoder.statistics(scaled, continuous).items()}

@@ -12,6 +12,7 @@ from kafka import KafkaConsumer
 from numpy.typing import NDArray
 
 from models.bundle import Bundle
+from models.content import Encoded
 from schemas.keys import Keys
 from schemas.records import pack_codes, version_tag
 from schemas.settings import Settings
@@ -88,17 +89,16 @@ class Encoder:
         packed: dict[int, bytes] = {}
         if vectors and self._content is not None:
             rows = list(vectors)
-            codes, errors = self._content.encode(np.stack(list(vectors.values())))
-            packed = dict(zip(rows, self._packed(available[rows], errors, codes), strict=True))
+            encoded = self._content.encode(np.stack(list(vectors.values())))
+            packed = dict(zip(rows, self._packed(available[rows], encoded), strict=True))
         rows = [n for n, change in enumerate(changes) if change.event is not None and n not in packed]
-        no_errors, no_codes = np.zeros(len(rows), np.float32), np.empty((len(rows), 0), np.uint8)
-        packed.update(zip(rows, self._packed(available[rows], no_errors, no_codes), strict=True))
+        nothing = np.zeros(len(rows), np.float32)
+        codeless = Encoded(np.empty((len(rows), 0), np.uint8), nothing, np.full(len(rows), np.nan, np.float32))
+        packed.update(zip(rows, self._packed(available[rows], codeless), strict=True))
         return [packed.get(n) for n in range(len(changes))]
 
-    def _packed(
-        self, available: NDArray[np.bool_], errors: NDArray[np.float32], codes: NDArray[np.uint8]
-    ) -> list[bytes]:
-        scores = np.full(len(codes), np.nan, np.float32)
+    def _packed(self, available: NDArray[np.bool_], encoded: Encoded) -> list[bytes]:
+        codes, errors, scores = encoded
         return pack_codes(self._tag, available, scores > 1, errors, scores, codes)
 
     def _commit(self, part: Decoded[ItemChange], latest: list[ItemChange], records: dict[str, bytes | None]) -> None:

@@ -59,7 +59,7 @@ class Ranker:
         content = self._bundle.content
         if content is None:
             raise ValueError("the model has no content part: it cannot encode features")
-        codes, _ = content.encode(vectors)
+        codes = content.codes(vectors)
         names = [""] * len(vectors)  # No item is called so: the bridge places them.
         placed = self._bundle.space.place(names, content.latents(codes), np.ones(len(vectors), bool))
         return self._ranked(*self._catalogue.similarity.search(unit_vectors(placed.retrieval), k))

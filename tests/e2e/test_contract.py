@@ -123,7 +123,8 @@ def _check_keys(client: Any, version: str, world: World) -> None:
     header = int.from_bytes(code[:3], "little")
     level, score, available, tag = header & 4095, header >> 12 & 127, header >> 19 & 1, header >> 20
     assert 0 < 2 ** ((level - 2048) / 64) < 1
-    assert (score, available) == (0, 1)
+    assert available == 1
+    assert 0 < score < 1 << 7
     assert tag == hashlib.blake2b(version.encode(), digest_size=1).digest()[0] & 15
     assert len(code) == 3 + 4
     attributes = [value for name in names if ":attributes:" in name if (value := client.hget(name, item.item_id))]

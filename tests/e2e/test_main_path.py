@@ -52,7 +52,7 @@ def test_served_lists_equal_what_the_saved_model_ranks_first(
     assert bundle.content is not None
     rows = {event.item_id: row for row, event in enumerate(world.items)}
     names = np.array(list(rows))
-    codes, _ = bundle.content.encode(np.array([event.features for event in world.items], np.float32))
+    codes = bundle.content.codes(np.array([event.features for event in world.items], np.float32))
     everything = np.ones(len(names), bool)
     placed = bundle.space.place(list(rows), bundle.content.latents(codes), everything)
     assert placed.known.all()
@@ -164,7 +164,7 @@ def test_stored_item_is_what_was_published(
         assert stored is not None
         assert stored.attributes == event.attributes
         vector = np.array([event.features], np.float32)
-        codes, errors = bundle.content.encode(vector)
+        codes, errors, _ = bundle.content.encode(vector)
         assert stored.record.code == codes[0].tobytes()
         assert stored.record.error == pytest.approx(errors[0], rel=0.01)
         again = bundle.content.reconstruct(np.frombuffer(stored.record.code, np.uint8)[None])

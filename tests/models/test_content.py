@@ -3,6 +3,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
+from models.anomaly import Detector
 from models.content import ContentModel
 from models.scaling import Scaling
 from models.training import Trained
@@ -17,7 +18,7 @@ def model(trained_both: Trained) -> ContentModel:
 
 def test_reconstruction_explains_most_of_the_features(model: ContentModel) -> None:
     features = boards.colours(300, seed=9)
-    codes, errors = model.encode(features)
+    codes, errors, _ = model.encode(features)
     assert codes.shape == (300, model.code_bytes) == (300, 3)
     assert codes.dtype == np.uint8
     # The colour is one dimension; the rest is noise of variance .01.
@@ -26,7 +27,7 @@ def test_reconstruction_explains_most_of_the_features(model: ContentModel) -> No
 
 def test_error_is_what_a_reader_decodes(model: ContentModel) -> None:
     features = boards.colours(50, seed=2)
-    codes, errors = model.encode(features)
+    codes, errors, _ = model.encode(features)
     difference = features.astype(np.float64) - model.reconstruct(codes)
     np.testing.assert_allclose(errors, np.mean(difference**2, axis=1), rtol=1e-6)
     assert np.array_equal(model.latents(codes), model.codec.decode(codes))
@@ -39,21 +40,42 @@ def test_an_item_unlike_all_others_has_a_larger_error(model: ContentModel) -> No
 
 def test_a_row_does_not_depend_on_its_company_or_its_place(model: ContentModel) -> None:
     features = np.random.default_rng(0).normal(size=(700, 6)).astype(np.float32)
-    codes, errors = model.encode(features)
+    codes, errors, scores = model.encode(features)
     pixels = model.reconstruct(codes)
     order = np.random.default_rng(1).permutation(700)
     for rows in (order, order[:3], order[300:557], *(np.array([row]) for row in (0, 255, 256, 699))):
-        own_codes, own_errors = model.encode(features[rows])
+        own_codes, own_errors, own_scores = model.encode(features[rows])
         assert own_codes.tobytes() == codes[rows].tobytes()
         assert own_errors.tobytes() == errors[rows].tobytes()
+        assert own_scores.tobytes() == scores[rows].tobytes()
         assert model.reconstruct(own_codes).tobytes() == pixels[rows].tobytes()
 
 
 def test_huge_features_are_encoded_with_a_huge_error(model: ContentModel) -> None:
-    codes, errors = model.encode(np.full((1, 6), 3e38, np.float32))
+    codes, errors, scores = model.encode(np.full((1, 6), 3e38, np.float32))
     assert codes.shape == (1, 3)
     assert errors[0] > 1e38
+    assert np.isfinite(scores[0])
+    assert scores[0] > 1
     assert np.isfinite(model.reconstruct(codes)).all()
+
+
+def test_items_unlike_the_training_items_are_marked_and_usual_ones_are_not(model: ContentModel) -> None:
+    odd = np.array([[1, 1, 1, 3, -3, 0], [9, 9, 9, 9, 9, 9]], np.float32)
+    assert (model.encode(odd).scores > 1).all()
+    assert np.mean(model.encode(boards.colours(2000, seed=7)).scores > 1) < 0.35  # 4 items calibrated it
+
+
+def test_the_rate_of_false_alarms_is_about_what_was_asked_for() -> None:
+    rng = np.random.default_rng(0)
+    latents = rng.normal(size=(9000, 4)).astype(np.float32)
+    errors = rng.gamma(2, size=9000).astype(np.float32)
+    detector = Detector.fit(latents[:4000], latents[4000:6000], errors[4000:6000], false_alarm_rate=0.05, seed=0)
+    assert np.mean(detector.score(latents[6000:], errors[6000:]) > 1) == pytest.approx(0.05, abs=0.015)
+    far, unlike = np.full((1, 4), 8, np.float32), np.zeros((1, 4), np.float32)
+    assert detector.score(far, np.ones(1, np.float32)) > 1
+    assert detector.score(unlike, np.full(1, 1000, np.float32)) > 1
+    assert detector.score(unlike, np.ones(1, np.float32)) < 1
 
 
 def test_wrong_features_are_refused(model: ContentModel) -> None:

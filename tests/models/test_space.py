@@ -59,7 +59,7 @@ def test_content_alone_recommends_the_same_colour(trained_content: Trained) -> N
 def test_the_bridge_places_an_unseen_item_near_its_like(trained_both: Trained) -> None:
     content, space = trained_both.parts.content, trained_both.parts.space
     assert content is not None
-    codes, _ = content.encode(boards.colours(2, seed=77))
+    codes = content.codes(boards.colours(2, seed=77))
     new = space.place(["new-even", "new-odd"], content.latents(codes), np.ones(2, bool))
     assert new.known.all()
     items = placed(trained_both.parts)

@@ -1,0 +1,143 @@
+"""How unlike the training items an item is: by its reconstruction error and by its distance to their latents.
+
+The autoencoder gives back badly what it has not learnt, and what it has not learnt lies away from everything in
+its latent space; either may show alone, so the larger of the two counts. The distance is weighed by how dense it
+is around (Breunig et al. 2000, "LOF"), because a usual item of a rare sort is no anomaly.
+"""
+
+from __future__ import annotations
+
+import math
+from pathlib import Path
+from typing import Any, Final, Self
+
+import msgspec
+import numpy as np
+
+from models.arrays import Doubles, Floats
+from models.files import load_arrays, save_arrays
+from models.runtime import FixedBatch, tf
+
+REFERENCES: Final = 4096
+_FILE: Final = "content_anomaly.npz"
+_NEAREST: Final = 5
+# How far the density around counts: 0 is the plain distance, 1 the ratio of LOF.
+_LOCALITY: Final = 0.5
+# In units of the median distance: copies of an item must not make all others look far.
+_DISTANCE_FLOOR: Final = 0.05
+_ERROR_FLOOR: Final = 1e-12
+_LARGEST_LOGARITHM: Final = 80.0
+
+
+class Calibration(msgspec.Struct, frozen=True):
+    """Medians and spreads of both logarithms over validation items, and the limit that keeps the rate."""
+
+    distance_median: float
+    distance_spread: float
+    error_median: float
+    error_spread: float
+    limit: float
+
+
+class Detector:
+    """Scores items; a score above 1 is an anomaly. Rows are computed independently of each other, bit for bit.
+
+    Args:
+        references: latents of training items, float32 ``[r, latent_dim]``.
+        densities: log of the mean distance of each to its nearest, float32 ``[r]``.
+        floor: added to distances.
+        calibration: see there.
+    """
+
+    def __init__(self, references: Floats, densities: Floats, floor: float, calibration: Calibration) -> None:
+        self.calibration = calibration
+        self._references = references
+        self._densities = densities
+        self._floor = floor
+        squares = np.sum(references.astype(np.float64) ** 2, axis=1).astype(np.float32)
+        nearest = min(_NEAREST, len(references))
+
+        def distance(latents: Any) -> Any:
+            own = tf.reduce_sum(tf.square(latents), axis=1, keepdims=True)
+            gaps = tf.maximum(own - 2 * tf.matmul(latents, references, transpose_b=True) + squares, 0.0)
+            best = tf.math.top_k(-gaps, nearest)
+            around = tf.reduce_mean(tf.gather(densities, best.indices), axis=1)
+            mean = tf.reduce_mean(tf.sqrt(-best.values), axis=1)
+            return (tf.math.log(mean + floor) - _LOCALITY * around)[:, None]
+
+        self._distance = FixedBatch(distance, references.shape[1])
+
+    @classmethod
+    def fit(
+        cls, training: Floats, validation: Floats, validation_errors: Floats, *, false_alarm_rate: float, seed: int
+    ) -> Self:
+        """Return the detector of latents ``[n, latent_dim]``, calibrated on validation items ``[v, latent_dim]``.
+
+        With fewer than 1 / rate validation items the largest of their scores is the limit.
+        """
+        chosen = np.random.default_rng(seed).permutation(len(training))[:REFERENCES]
+        references = np.ascontiguousarray(training[np.sort(chosen)])
+        mean = _mean_distances(references)
+        floor = float(_DISTANCE_FLOOR * np.median(mean) + _ERROR_FLOOR)
+        densities = np.log(mean + floor).astype(np.float32)
+        raw = cls(references, densities, floor, Calibration(0, 1, 0, 1, 0))
+        distances, errors = raw._logarithms(validation, validation_errors)
+        spread = Calibration(*_location(distances), *_location(errors), limit=0.0)
+        scores = np.sort(cls(references, densities, floor, spread)._combined(distances, errors))
+        rank = min(math.ceil((len(scores) + 1) * (1 - false_alarm_rate)), len(scores))
+        return cls(references, densities, floor, msgspec.structs.replace(spread, limit=float(scores[rank - 1])))
+
+    def score(self, latents: Floats, errors: Floats) -> Floats:
+        """Return scores float32 ``[n]`` of latents ``[n, latent_dim]`` and reconstruction errors ``[n]``."""
+        return np.exp(np.minimum(self._combined(*self._logarithms(latents, errors)), _LARGEST_LOGARITHM)).astype(
+            np.float32
+        )
+
+    def save(self, directory: Path) -> None:
+        """Write the detector's file into ``directory``."""
+        calibration = np.array(msgspec.structs.astuple(self.calibration))
+        floor = np.array([self._floor])
+        arrays = {"references": self._references, "densities": self._densities}
+        save_arrays(directory / _FILE, {**arrays, "floor": floor, "calibration": calibration})
+
+    @classmethod
+    def load(cls, directory: Path) -> Self:
+        """Return the detector that :meth:`save` wrote."""
+        arrays = load_arrays(directory / _FILE)
+        calibration = Calibration(*map(float, arrays["calibration"]))
+        return cls(arrays["references"], arrays["densities"], float(arrays["floor"][0]), calibration)
+
+    def _logarithms(self, latents: Floats, errors: Floats) -> tuple[Doubles, Doubles]:
+        with np.errstate(over="ignore"):
+            return (
+                self._distance(latents)[:, 0].astype(np.float64),
+                np.log(np.minimum(errors.astype(np.float64), np.finfo(np.float32).max) + _ERROR_FLOOR),
+            )
+
+    def _combined(self, distances: Doubles, errors: Doubles) -> Doubles:
+        own = self.calibration
+        return (
+            np.maximum(
+                (distances - own.distance_median) / own.distance_spread, (errors - own.error_median) / own.error_spread
+            )
+            - own.limit
+        )
+
+
+def _mean_distances(references: Floats) -> Doubles:
+    """Return the mean distance of each to its nearest others, ``[r]``."""
+    wide = references.astype(np.float64)
+    squares = np.sum(wide**2, axis=1)
+    nearest = min(_NEAREST + 1, len(wide))
+    found: Doubles = np.empty(len(wide))
+    for start in range(0, len(wide), 256):
+        part = slice(start, start + 256)
+        gaps = np.maximum(squares[part, None] - 2 * wide[part] @ wide.T + squares, 0)
+        # The nearest is the item itself.
+        found[part] = np.sqrt(np.sort(np.partition(gaps, nearest - 1, axis=1)[:, :nearest], axis=1)[:, 1:]).mean(axis=1)
+    return found
+
+
+def _location(values: Doubles) -> tuple[float, float]:
+    low, middle, high = np.percentile(values, [16, 50, 84])
+    return float(middle), float(max((high - low) / 2, 1e-3))
