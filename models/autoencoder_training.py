@@ -16,6 +16,8 @@ _LEARNING_RATE: Final = 2e-3
 # The rate grows from 0 over this share of the steps, then falls along a cosine.
 _WARM_UP: Final = 0.05
 _GRADIENT_NORM: Final = 1.0
+# Of Adam's two averages; shorter than usual, since trainings of a thousand steps are.
+_SECOND_MOMENT: Final = 0.99
 _PATIENCE: Final = 15
 # About so many steps an epoch, between these batch sizes.
 _STEPS: Final = 20
@@ -44,7 +46,7 @@ def train_autoencoder(
     """
     batch = int(np.clip(len(training) // _STEPS, _SMALLEST_BATCH, _LARGEST_BATCH))
     steps = -(-len(training) // batch)
-    optimizer = adam_with_decay(_LEARNING_RATE, steps * epochs, autoencoder)
+    optimizer = adam_with_decay(_LEARNING_RATE, steps * epochs, autoencoder.config.weight_decay, autoencoder.trainable)
     step = training_step(autoencoder, optimizer)
 
     def run_epoch(epoch: int) -> float:
@@ -91,18 +93,18 @@ class Weights:
             variable.assign(value)
 
 
-def adam_with_decay(rate: float, steps: int, autoencoder: Autoencoder, *further: Any) -> Any:
-    """Return AdamW (Loshchilov and Hutter 2019) for the autoencoder's variables and ``further`` ones."""
+def adam_with_decay(rate: float, steps: int, decay: float, variables: list[Any]) -> Any:
+    """Return AdamW (Loshchilov and Hutter 2019) with warm-up and cosine for so many steps."""
     warm_up = max(1, int(_WARM_UP * steps))
     schedule = keras.optimizers.schedules.CosineDecay(
         0.0, max(1, steps - warm_up), alpha=0.01, warmup_target=rate, warmup_steps=warm_up
     )
     optimizer = keras.optimizers.AdamW(
-        schedule, weight_decay=autoencoder.config.weight_decay, global_clipnorm=_GRADIENT_NORM
+        schedule, weight_decay=decay, beta_2=_SECOND_MOMENT, global_clipnorm=_GRADIENT_NORM
     )
-    # Decay is for what multiplies; offsets and scales of normalisations have no reason to be small.
-    variables = [*autoencoder.trainable, *further]
-    optimizer.exclude_from_weight_decay([variable for variable in variables if len(variable.shape) < 2])
+    # Decay is for what multiplies; offsets and scales of normalisations have no reason to be small, and
+    # neither have codebooks, which have three dimensions.
+    optimizer.exclude_from_weight_decay([variable for variable in variables if len(variable.shape) in (1, 3)])
     optimizer.build(variables)
     return optimizer
 

@@ -11,6 +11,8 @@ from models.anomaly import Detector
 from models.arrays import Bytes, Floats, float_matrix
 from models.autoencoders import Autoencoder, AutoencoderConfig, build_autoencoder
 from models.codecs import Codec, CodecName, load_codec
+from models.codecs.residual import ResidualCodec
+from models.codecs.search import decoded_search
 from models.files import load_arrays, save_arrays
 from models.runtime import FixedBatch
 from models.scaling import Scaling
@@ -40,6 +42,13 @@ class ContentModel:
         self.detector = detector
         self._encode = FixedBatch(autoencoder.encoder, self.config.input_dim)
         self._decode = FixedBatch(autoencoder.reconstruct, self.config.latent_dim)
+        self._search = (
+            decoded_search(
+                codec.codebooks, codec.candidates, autoencoder.encoder, autoencoder.loss_of_latents, self.input_dim
+            )
+            if isinstance(codec, ResidualCodec) and codec.candidates > 1
+            else None
+        )
         # Compiles what there is to compile, so that the first real call is not the slow one.
         codec.encode(np.zeros((1, self.config.latent_dim), np.float32))
 
@@ -74,14 +83,14 @@ class ContentModel:
         """
         features = float_matrix(features, self.input_dim, "features")
         latents = self.latents_of(features)
-        codes = self.codec.encode(latents)
+        codes = self._codes(features, latents)
         errors = squared_errors(features, self.reconstruct(codes))
         scores = self.detector.score(latents, errors) if self.detector else np.full(len(codes), np.nan, np.float32)
         return Encoded(codes, errors, scores)
 
     def codes(self, features: Floats) -> Bytes:
         """Return codes alone, uint8 ``[n, code_bytes]``, of features ``[n, input_dim]``."""
-        return self.codec.encode(self.latents_of(features))
+        return self._codes(features, None)
 
     def latents_of(self, features: Floats) -> Floats:
         """Return the latents before the codec, float32 ``[n, latent_dim]``, of features ``[n, input_dim]``."""
@@ -107,6 +116,11 @@ class ContentModel:
         save_arrays(directory / _SCALING, self.scaling.arrays())
         if self.detector is not None:
             self.detector.save(directory)
+
+    def _codes(self, features: Floats, latents: Floats | None) -> Bytes:
+        if self._search is not None:
+            return self._search(self.scaling.scaled(features))
+        return self.codec.encode(self.latents_of(features) if latents is None else latents)
 
     @classmethod
     def load(cls, directory: Path, config: AutoencoderConfig, codec: CodecName, *, detects: bool) -> Self:

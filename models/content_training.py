@@ -13,8 +13,10 @@ from models.autoencoder_training import train_autoencoder
 from models.autoencoders import AutoencoderConfig, build_autoencoder
 from models.checkpoints import Checkpoints, Curve
 from models.codecs import fit_codec
+from models.codecs.plain import FloatCodec
 from models.codecs.residual import ResidualCodec
 from models.content import ContentModel
+from models.decoder_tuning import tune_decoder
 from models.fitting import ReportEpoch
 from models.joint_training import train_with_codec
 from models.runtime import FixedBatch
@@ -50,7 +52,7 @@ def train_content(
 ) -> TrainedContent:
     """Return a content model trained on float32 ``[n, input_dim]``.
 
-    ``report`` gives, for the stage "autoencoder" or "codec", what is told of its epochs.
+    ``report`` gives, for the stage "autoencoder", "codec" or "decoder", what is told of its epochs.
 
     Raises:
         ValueError: the settings do not suit the items.
@@ -70,14 +72,43 @@ def train_content(
         )
         curves["autoencoder"] = best.curve
     latents = FixedBatch(autoencoder.encoder, config.input_dim)(rows[0])
-    codec = fit_codec(settings.codec, latents, code_bytes=settings.code_bytes, active=config.active, seed=seed)
+    codec = fit_codec(
+        settings.codec,
+        latents,
+        code_bytes=settings.code_bytes,
+        candidates=settings.candidates,
+        active=config.active,
+        seed=seed,
+    )
     if isinstance(codec, ResidualCodec):
         stage = checkpoints.stage("codec") if checkpoints else None
         codec, best = train_with_codec(
-            autoencoder, codec, *rows, epochs=settings.codec_epochs, seed=seed, report=report("codec"), checkpoint=stage
+            autoencoder,
+            codec,
+            scaling,
+            training,
+            validation,
+            epochs=settings.codec_epochs,
+            shift_share=settings.shift_share,
+            seed=seed,
+            report=report("codec"),
+            checkpoint=stage,
         )
         curves["codec"] = best.curve
     model = ContentModel(autoencoder, scaling, codec)
+    if settings.tuning_epochs and not isinstance(codec, FloatCodec):
+        stage = checkpoints.stage("decoder") if checkpoints else None
+        best = tune_decoder(
+            model,
+            training,
+            validation,
+            epochs=settings.tuning_epochs,
+            shift_share=settings.shift_share,
+            seed=seed,
+            report=report("decoder"),
+            checkpoint=stage,
+        )
+        curves["decoder"] = best.curve
     scaled = scaling.scaled(validation)
     continuous = model.latents_of(validation)
     model.detector = Detector.fit(

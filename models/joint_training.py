@@ -12,17 +12,18 @@ from typing import Any, Final
 import numpy as np
 
 from models.arrays import Floats
+from models.augmentation import shifted
 from models.autoencoder_training import Weights, adam_with_decay
 from models.autoencoders import Autoencoder
-from models.autoencoders.losses import reconstruction_loss
 from models.checkpoints import Checkpoint
-from models.codecs.residual import BEAM, ResidualCodec
-from models.codecs.search import beam_search
+from models.codecs.residual import ResidualCodec
+from models.codecs.search import beam_search, codewords
 from models.fitting import BestEpoch, ReportEpoch, fit_best_epoch
 from models.runtime import FixedBatch, tf
+from models.scaling import Scaling
 
 _LEARNING_RATE: Final = 1e-3
-_BATCH: Final = 512
+_BATCH: Final = 256
 _SMALLEST_BATCH: Final = 32
 _STEPS: Final = 20
 _COMMITMENT: Final = 0.1
@@ -34,15 +35,19 @@ _PATIENCE: Final = 5
 def train_with_codec(
     autoencoder: Autoencoder,
     codec: ResidualCodec,
+    scaling: Scaling,
     training: Floats,
     validation: Floats,
     *,
     epochs: int,
+    shift_share: float,
     seed: int,
     report: ReportEpoch,
     checkpoint: Checkpoint | None = None,
 ) -> tuple[ResidualCodec, BestEpoch]:
-    """Train on scaled rows float32 ``[n, input_dim]``; leave the best weights and return the best codec.
+    """Train on features float32 ``[n, input_dim]``; leave the best weights and return the best codec.
+
+    ``shift_share`` of the training images are moved, see :mod:`models.augmentation`.
 
     Raises:
         FloatingPointError: the loss is not finite.
@@ -50,39 +55,38 @@ def train_with_codec(
     batch = int(np.clip(len(training) // _STEPS, _SMALLEST_BATCH, _BATCH))
     steps = -(-len(training) // batch)
     codebooks = tf.Variable(codec.codebooks)
-    optimizer = adam_with_decay(_LEARNING_RATE, steps * epochs, autoencoder, codebooks)
     variables = [*autoencoder.trainable, codebooks]
+    optimizer = adam_with_decay(_LEARNING_RATE, steps * epochs, autoencoder.config.weight_decay, variables)
     signature = [tf.TensorSpec((None, training.shape[1]), tf.float32), tf.TensorSpec((2,), tf.int32)]
 
     @tf.function(input_signature=signature, jit_compile=True, autograph=False)  # type: ignore[untyped-decorator]
     def step(rows: Any, seed: Any) -> Any:
         with tf.GradientTape() as tape:
             latent, penalty = autoencoder.latent(autoencoder.corrupt(rows, seed), seed, tf.constant(1.0))
-            codes = beam_search(tf.stop_gradient(latent), tf.stop_gradient(codebooks), _TRAINING_BEAM)
-            quantised = decoded(codes, codebooks)
-            output = autoencoder.decoder(quantised + latent - tf.stop_gradient(latent))
+            codes = beam_search(tf.stop_gradient(latent), tf.stop_gradient(codebooks), _TRAINING_BEAM)[:, 0]
+            quantised = codewords(codes, codebooks)
+            reconstruction = autoencoder.loss_of_latents(quantised + latent - tf.stop_gradient(latent), rows)
             commitment = tf.reduce_mean(tf.square(latent - quantised), axis=1)
-            reconstruction = reconstruction_loss(autoencoder.config.loss, output, rows)
             loss = tf.reduce_mean(reconstruction + penalty + _COMMITMENT * commitment)
         optimizer.apply_gradients(zip(tape.gradient(loss, variables), variables, strict=True))
         return loss
 
     def run_epoch(epoch: int) -> float:
-        order = np.random.default_rng([seed, 1, epoch]).permutation(len(training))
+        draws = np.random.default_rng([seed, 1, epoch])
         losses = []
-        for number, rows in enumerate(np.array_split(order, steps)):
-            losses.append(step(training[rows], np.array([seed + 1, epoch * steps + number], np.int32)))
+        for number, chosen in enumerate(np.array_split(draws.permutation(len(training)), steps)):
+            rows = shifted(training[chosen], autoencoder.config.input_shape, shift_share, draws)
+            losses.append(step(scaling.scaled(rows), np.array([seed + 1, epoch * steps + number], np.int32)))
         return float(np.mean([loss.numpy() for loss in losses]))
 
     def loss_of_each(rows: Any) -> Any:
-        codes = beam_search(autoencoder.encoder(rows), codebooks, BEAM)
-        output = autoencoder.decoder(decoded(codes, codebooks))
-        return reconstruction_loss(autoencoder.config.loss, output, rows)[:, None]
+        codes = beam_search(autoencoder.encoder(rows), codebooks, _TRAINING_BEAM)[:, 0]
+        return autoencoder.loss_of_latents(codewords(codes, codebooks), rows)[:, None]
 
-    validate = FixedBatch(loss_of_each, training.shape[1])
+    validate, held = FixedBatch(loss_of_each, training.shape[1]), scaling.scaled(validation)
     best = fit_best_epoch(
         run_epoch,
-        lambda: -float(np.mean(validate(validation), dtype=np.float64)),
+        lambda: -float(np.mean(validate(held), dtype=np.float64)),
         Weights(variables),
         epochs=epochs,
         every=1,
@@ -91,11 +95,4 @@ def train_with_codec(
         optimizer=optimizer,
         checkpoint=checkpoint,
     )
-    return ResidualCodec(codebooks.numpy()), best
-
-
-def decoded(codes: Any, codebooks: Any) -> Any:
-    """Return the sums of codewords, ``[batch, d]``, of codes int32 ``[batch, books]``."""
-    books, words, width = codebooks.shape
-    flat = tf.reshape(codebooks, (books * words, width))
-    return tf.reduce_sum(tf.gather(flat, codes + words * tf.range(books)), axis=1)
+    return ResidualCodec(codebooks.numpy(), codec.candidates), best

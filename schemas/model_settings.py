@@ -37,7 +37,14 @@ class ContentSettings(Section):
         "int8", description="What becomes of a latent in Redis: residual is smallest, pairs is for top_k."
     )
     code_bytes: int = Field(32, ge=1, le=1024, description="Bytes of a code, with product and residual.")
-    codec_epochs: int = Field(20, ge=1, description="Passes in which network and codec learn together.")
+    candidates: int = Field(
+        8, ge=1, le=16, description="Codes that are decoded to find an item's best, with residual; 1 is fastest."
+    )
+    codec_epochs: int = Field(20, ge=1, description="Passes in which network and residual codec learn together.")
+    tuning_epochs: int = Field(
+        5, ge=0, description="Passes in which the decoder learns what the codec gives back, at the end."
+    )
+    shift_share: float = Field(0.0, ge=0, le=1, description="Share of images that training moves by up to a pixel.")
     penalty: Literal["contractive", "l1", "kl", "top_k"] = Field(
         "l1", description="Of the kinds sparse and overcomplete; contractive is for the latter."
     )

@@ -75,7 +75,7 @@ class Autoencoder:
             progress: share of the training that is done, for what grows with it.
         """
         latent, penalty = self.latent(self.corrupt(rows, seed), seed, progress)
-        return Losses(reconstruction_loss(self.config.loss, self.decoder(latent), rows), penalty)
+        return Losses(self.loss_of_latents(latent, rows), penalty)
 
     def corrupt(self, rows: Any, seed: Any) -> Any:  # noqa: ARG002
         """Return what the encoder sees of ``rows`` in training."""
@@ -88,6 +88,10 @@ class Autoencoder:
     def reconstruct(self, latents: Any) -> Any:
         """Return the reconstruction in scaled units."""
         return scaled_output(self.config.loss, self.decoder(latents))
+
+    def loss_of_latents(self, latents: Any, rows: Any) -> Any:
+        """Return the reconstruction loss, ``[batch]``, of latents that should decode to scaled ``rows``."""
+        return reconstruction_loss(self.config.loss, self.decoder(latents), rows)
 
     def statistics(self, rows: Floats, latents: Floats) -> dict[str, float]:  # noqa: ARG002
         """Return what this kind has to say of validation rows and their latents."""

@@ -27,7 +27,9 @@ from models.codecs.residual import ResidualCodec
 __all__ = ["Codec", "CodecName", "Int8Codec", "fit_codec", "load_codec"]
 
 
-def fit_codec(name: CodecName, latents: Floats, *, code_bytes: int, active: int, seed: int) -> Codec:
+def fit_codec(
+    name: CodecName, latents: Floats, *, code_bytes: int, active: int, seed: int, candidates: int = 1
+) -> Codec:
     """Return a codec fitted on float32 ``[n, latent_dim]``.
 
     Args:
@@ -36,6 +38,7 @@ def fit_codec(name: CodecName, latents: Floats, *, code_bytes: int, active: int,
         code_bytes: size of a code, for product and residual.
         active: pairs of a code, for pairs.
         seed: of the k-means.
+        candidates: codes that a model compares by decoding them, for residual.
 
     Raises:
         ValueError: there are too few latents.
@@ -48,7 +51,7 @@ def fit_codec(name: CodecName, latents: Floats, *, code_bytes: int, active: int,
         case "product":
             return ProductCodec.fit(latents, code_bytes, seed)
         case "residual":
-            return ResidualCodec.fit(latents, code_bytes, seed)
+            return ResidualCodec.fit(latents, code_bytes, candidates, seed)
         case "pairs":
             return PairsCodec.fit(latents, active)
 
@@ -68,7 +71,7 @@ def load_codec(name: CodecName, arrays: Mapping[str, NDArray[Any]]) -> Codec:
         case "product":
             return ProductCodec(arrays["centroids"], int(arrays["latent_dim"][0]))
         case "residual":
-            return ResidualCodec(arrays["codebooks"], int(arrays["beam"][0]))
+            return ResidualCodec(arrays["codebooks"], int(arrays["candidates"][0]))
         case "pairs":
             latent_dim, active = map(int, arrays["shape"])
             return PairsCodec(latent_dim, active, float(arrays["step"][0]))

@@ -17,7 +17,6 @@ from models.arrays import Bytes, Floats, float_matrix
 from models.codecs.codec import checked_codes
 
 CODEWORDS: Final = 256
-BEAM: Final = 8
 _FIT_ROWS: Final = 20_000
 _FIT_BEAM: Final = 4
 _FIT_ITERATIONS: Final = 8
@@ -28,20 +27,20 @@ class ResidualCodec:
 
     Args:
         codebooks: float32 ``[code_bytes, 256, latent_dim]``.
-        beam: partial sums that the search keeps.
+        candidates: codes that a model decodes and compares to find the best for an item.
     """
 
     name: Literal["residual"] = "residual"
 
-    def __init__(self, codebooks: Floats, beam: int = BEAM) -> None:
+    def __init__(self, codebooks: Floats, candidates: int = 1) -> None:
         if codebooks.ndim != 3 or codebooks.shape[1] != CODEWORDS or not np.isfinite(codebooks).all():
             raise ValueError(f"a residual codec needs finite codebooks [bytes, {CODEWORDS}, width]")
         self.codebooks = codebooks.astype(np.float32)
-        self.beam = beam
+        self.candidates = candidates
         self._search: Callable[[Floats], Bytes] | None = None
 
     @classmethod
-    def fit(cls, latents: Floats, code_bytes: int, seed: int = 0) -> Self:
+    def fit(cls, latents: Floats, code_bytes: int, candidates: int = 1, seed: int = 0) -> Self:
         """Return the codec of ``code_bytes`` codebooks that FAISS finds in ``latents`` ``[n, latent_dim]``.
 
         Raises:
@@ -58,7 +57,7 @@ class ResidualCodec:
         quantizer.cp.niter = _FIT_ITERATIONS
         quantizer.max_beam_size = _FIT_BEAM
         quantizer.train(np.ascontiguousarray(latents[::stride]))
-        return cls(faiss.vector_to_array(quantizer.codebooks).reshape(code_bytes, CODEWORDS, -1))
+        return cls(faiss.vector_to_array(quantizer.codebooks).reshape(code_bytes, CODEWORDS, -1), candidates)
 
     @property
     def code_bytes(self) -> int:
@@ -71,12 +70,12 @@ class ResidualCodec:
         return int(self.codebooks.shape[2])
 
     def encode(self, latents: Floats) -> Bytes:
-        """Return codes, uint8 ``[n, code_bytes]``, of float32 ``[n, latent_dim]``."""
+        """Return the codes nearest to latents float32 ``[n, latent_dim]``, uint8 ``[n, code_bytes]``."""
         if self._search is None:
             # Here, so that whoever only decodes need not import TensorFlow.
             from models.codecs.search import residual_search
 
-            self._search = residual_search(self.codebooks, self.beam)
+            self._search = residual_search(self.codebooks)
         return self._search(float_matrix(latents, self.latent_dim, "latents"))
 
     def decode(self, codes: Bytes) -> Floats:
@@ -93,4 +92,4 @@ class ResidualCodec:
 
     def arrays(self) -> dict[str, NDArray[Any]]:
         """Return what the bundle stores."""
-        return {"codebooks": self.codebooks, "beam": np.int64(self.beam).reshape(1)}
+        return {"codebooks": self.codebooks, "candidates": np.int64(self.candidates).reshape(1)}

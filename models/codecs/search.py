@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
-from typing import Any
+from collections.abc import Callable
+from typing import Any, Final
 
 import numpy as np
 
 from models.arrays import Floats
 from models.runtime import FixedBatch, tf
+
+# Partial sums that a search for residual codes keeps.
+BEAM: Final = 16
 
 
 def product_search(centroids: Floats) -> FixedBatch:
@@ -24,15 +28,15 @@ def product_search(centroids: Floats) -> FixedBatch:
     return FixedBatch(nearest, pieces * width)
 
 
-def residual_search(codebooks: Floats, beam: int) -> FixedBatch:
+def residual_search(codebooks: Floats) -> FixedBatch:
     """Return what maps float32 ``[n, d]`` to codes uint8 ``[n, books]``, see :func:`beam_search`."""
-    return FixedBatch(lambda rows: tf.cast(beam_search(rows, codebooks, beam), tf.uint8), codebooks.shape[2])
+    return FixedBatch(lambda rows: tf.cast(beam_search(rows, codebooks, BEAM)[:, 0], tf.uint8), codebooks.shape[2])
 
 
 def beam_search(rows: Any, codebooks: Any, beam: int) -> Any:
-    """Return codes int32 ``[batch, books]`` of float32 ``[batch, d]``, for codebooks ``[books, words, d]``.
+    """Return codes int32 ``[batch, beam, books]`` of float32 ``[batch, d]``, for codebooks ``[books, words, d]``.
 
-    Of the sums of codewords chosen so far the ``beam`` nearest go on.
+    Of the sums of codewords chosen so far the ``beam`` nearest go on; the nearest is first.
     """
     books, words, width = codebooks.shape
     squares = tf.reduce_sum(tf.square(codebooks), axis=2)
@@ -52,5 +56,37 @@ def beam_search(rows: Any, codebooks: Any, beam: int) -> Any:
             if codes is None
             else tf.concat([tf.gather(codes, parent, batch_dims=1), word[:, :, None]], axis=2)
         )
-    final = tf.argmin(tf.reduce_sum(tf.square(residuals), axis=2), axis=1)
-    return tf.gather(codes, final, batch_dims=1)
+    return codes
+
+
+def codewords(codes: Any, codebooks: Any) -> Any:
+    """Return the sums of codewords, ``[..., d]``, of codes int32 ``[..., books]``."""
+    books, words, width = codebooks.shape
+    flat = tf.reshape(codebooks, (books * words, width))
+    return tf.reduce_sum(tf.gather(flat, codes + words * tf.range(books)), axis=-2)
+
+
+def decoded_search(
+    codebooks: Floats, candidates: int, encoder: Any, loss: Callable[[Any, Any], Any], width: int
+) -> FixedBatch:
+    """Return what maps rows float32 ``[n, width]`` to the codes, uint8 ``[n, books]``, that decode best.
+
+    The nearest sum of codewords is not always the one that decodes to the nearest row: of those that the
+    search ends with, the first ``candidates`` are decoded and compared.
+
+    Args:
+        codebooks: ``[books, words, d]``.
+        candidates: codes compared, at most the search's width.
+        encoder: maps ``[n, width]`` to latents ``[n, d]``.
+        loss: of latents ``[m, d]`` and the rows ``[m, width]`` that they should decode to, ``[m]``.
+        width: values of a row.
+    """
+    books = len(codebooks)
+
+    def search(rows: Any) -> Any:
+        codes = beam_search(encoder(rows), codebooks, BEAM)[:, :candidates]
+        latents = codewords(tf.reshape(codes, (-1, books)), codebooks)
+        losses = tf.reshape(loss(latents, tf.repeat(rows, candidates, axis=0)), (-1, candidates))
+        return tf.cast(tf.gather(codes, tf.argmin(losses, axis=1), batch_dims=1), tf.uint8)
+
+    return FixedBatch(search, width)

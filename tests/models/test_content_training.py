@@ -6,7 +6,10 @@ import numpy as np
 import pytest
 
 from models.arrays import Floats
+from models.codecs import CodecName
+from models.codecs.residual import ResidualCodec
 from models.compression_baselines import PcaResidual
+from models.content import ContentModel
 from models.content_training import TrainedContent, train_content
 from models.splits import Split, split_items
 from schemas.model_settings import ContentSettings
@@ -36,11 +39,36 @@ def split() -> Split:
 def test_network_and_codec_learn_together(split: Split) -> None:
     features = curved()
     joint = run(RESIDUAL, features, split)
-    assert set(joint.curves) == {"codec"}
+    assert set(joint.curves) == {"codec", "decoder"}
     linear = PcaResidual(features[split.training], code_bytes=2, components=12)
     test = features[split.test]
     lost = float(np.mean((linear.decode(linear.encode(test)) - test) ** 2))
     assert joint.metrics["content_test_error"] < 0.95 * lost
+
+
+@pytest.mark.parametrize("codec", ["product", "pairs"])
+def test_the_decoder_learns_what_the_codec_gives_back(split: Split, codec: CodecName) -> None:
+    settings = ContentSettings(
+        active=2, latent_dim=6, hidden=[64], epochs=20, codec=codec, code_bytes=2, tuning_epochs=0
+    )
+    features = curved()
+    plain = run(settings, features, split)
+    tuned = run(settings.model_copy(update={"tuning_epochs": 8}), features, split)
+    assert tuned.metrics["content_test_error"] < 0.99 * plain.metrics["content_test_error"]
+    assert tuned.model.codes(features).tobytes() == plain.model.codes(features).tobytes()
+
+
+def test_codes_that_are_compared_by_decoding_them_are_better(split: Split) -> None:
+    features = curved()
+    model = run(RESIDUAL.model_copy(update={"codec_epochs": 3}), features, split).model
+    assert isinstance(model.codec, ResidualCodec)
+    nearest = ContentModel(model.autoencoder, model.scaling, ResidualCodec(model.codec.codebooks))
+    test = features[split.test]
+    compared, first = (which.reconstruct(which.codes(test)) for which in (model, nearest))
+    errors, nearest_errors = (np.mean((decoded - test) ** 2, axis=1) for decoded in (compared, first))
+    assert np.mean(errors) < 0.98 * np.mean(nearest_errors)
+    alone = [model.codes(test[number : number + 1]) for number in range(5)]
+    assert np.concatenate(alone).tobytes() == model.codes(test)[:5].tobytes()
 
 
 def test_what_the_manifest_says_of_the_test_items_is_what_their_codes_decode_to(split: Split) -> None:

@@ -23,9 +23,9 @@ from workers.datasets import fashion
 from workers.datasets.glove import load as load_glove
 
 _VALIDATION_SHARE: Final = 0.05
-# Of training, which takes about 15 minutes on two cores.
-_STEPS: Final = 3600
-_BATCH: Final = 512
+# Of training; it takes less than 20 minutes on two cores.
+_ROWS: Final = 1_800_000
+_TUNING_ROWS: Final = 400_000
 _NEIGHBOURS: Final = 10
 _QUERIES: Final = 1000
 
@@ -67,17 +67,19 @@ class Row(msgspec.Struct, frozen=True):
     recall_at_10: float | None
 
 
-def ours(code_bytes: int, items: int) -> ContentSettings:
+def ours(code_bytes: int, items: int, features: int) -> ContentSettings:
     """Return the settings that give the best codes of this size; the same for all data."""
     return ContentSettings(
         network="residual",
-        latent_dim=4 * code_bytes,
+        latent_dim=min(features, 4 * code_bytes),
         hidden=[1024, 1024],
         epochs=0,
         codec="residual",
         code_bytes=code_bytes,
-        codec_epochs=max(1, _STEPS * _BATCH // items),
-        weight_decay=1e-2,
+        codec_epochs=max(1, _ROWS // items),
+        tuning_epochs=max(1, _TUNING_ROWS // (2 * items)),
+        shift_share=0.5,
+        weight_decay=0.05,
     )
 
 

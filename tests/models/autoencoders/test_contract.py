@@ -140,7 +140,7 @@ def test_training_steps_are_reproducible_and_lower_the_loss(config: AutoencoderC
     trials = []
     for _ in range(2):
         autoencoder = build_autoencoder(config)
-        step = training_step(autoencoder, adam_with_decay(3e-3, 60, autoencoder))
+        step = training_step(autoencoder, adam_with_decay(3e-3, 60, 1e-4, autoencoder.trainable))
         losses = [float(step(scaled, np.array([0, n], np.int32), np.float32(1))) for n in range(60)]
         trials.append(losses)
     assert trials[0] == trials[1]
