@@ -108,16 +108,37 @@ class InteractionEvent(msgspec.Struct, frozen=True, omit_defaults=True):
     schema_version: Literal[1] = 1
 
 
-_Event = TypeVar("_Event", ItemEvent, InteractionEvent)
+class AnomalyEvent(msgspec.Struct, frozen=True):
+    """An item that the encoder has marked: the model ``model`` finds it unlike what it was trained on.
+
+    ``score`` is a multiple of the alarm threshold, ``error`` the mean squared reconstruction error of a feature.
+    ``topic``, ``partition`` and ``offset`` say where the item's event stands and ``timestamp`` when that was
+    written, in Unix seconds. Two events of one origin and one model are repetitions: each is delivered at least once.
+    """
+
+    item_id: Identifier
+    score: Annotated[float, Meta(gt=1)]
+    error: Annotated[float, Meta(ge=0)]
+    model: str
+    topic: str
+    partition: Annotated[int, Meta(ge=0)]
+    offset: Annotated[int, Meta(ge=0)]
+    timestamp: Annotated[float, Meta(ge=0, le=MAX_TIMESTAMP)]
+    schema_version: Literal[1] = 1
+
+
+_Event = TypeVar("_Event", ItemEvent, InteractionEvent, AnomalyEvent)
 _JSON_ITEM = msgspec.json.Decoder(ItemEvent)
 _MSGPACK_ITEM = msgspec.msgpack.Decoder(ItemEvent)
 _JSON_INTERACTION = msgspec.json.Decoder(InteractionEvent)
 _MSGPACK_INTERACTION = msgspec.msgpack.Decoder(InteractionEvent)
+_JSON_ANOMALY = msgspec.json.Decoder(AnomalyEvent)
+_MSGPACK_ANOMALY = msgspec.msgpack.Decoder(AnomalyEvent)
 _JSON_ENCODER = msgspec.json.Encoder()
 _MSGPACK_ENCODER = msgspec.msgpack.Encoder()
 
 
-def encode(event: ItemEvent | InteractionEvent, content_type: str = JSON) -> bytes:
+def encode(event: ItemEvent | InteractionEvent | AnomalyEvent, content_type: str = JSON) -> bytes:
     """Return the wire form of ``event``; the inverse of the ``decode_*`` functions."""
     return _MSGPACK_ENCODER.encode(event) if content_type == MSGPACK else _JSON_ENCODER.encode(event)
 
@@ -145,6 +166,15 @@ def decode_interaction(value: bytes, content_type: str = JSON) -> InteractionEve
     """
     # Its numbers have ranges, and NaN and infinity are outside of them.
     return _decode(value, content_type, _JSON_INTERACTION, _MSGPACK_INTERACTION)
+
+
+def decode_anomaly(value: bytes, content_type: str = JSON) -> AnomalyEvent:
+    """Return the anomaly event in ``value``.
+
+    Raises:
+        BadEvent: the bytes or a field is wrong. Nothing else is raised.
+    """
+    return _decode(value, content_type, _JSON_ANOMALY, _MSGPACK_ANOMALY)
 
 
 def _decode(

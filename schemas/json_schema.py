@@ -11,12 +11,13 @@ from typing import Final
 import msgspec
 
 from schemas.documents import QueryReply, QueryRequest, Recommendations
-from schemas.events import InteractionEvent, ItemEvent
+from schemas.events import AnomalyEvent, InteractionEvent, ItemEvent
 
 DIRECTORY: Final = Path(__file__).parent / "json"
 DOCUMENTS: Final[dict[str, object]] = {
     "item": ItemEvent,
     "interaction": InteractionEvent,
+    "anomaly": AnomalyEvent,
     "recommendations": Recommendations,
     "query-request": QueryRequest,
     "query-reply": QueryReply,

@@ -28,6 +28,7 @@ class KafkaSettings(Section):
     items_topic: str = Field("items", description="Topic of item events.")
     interactions_topic: str = Field("interactions", description="Topic of interaction events.")
     dead_letters_topic: str = Field("dead-letters", description="Topic for what cannot be processed.")
+    anomalies_topic: str = Field("anomalies", description="Topic of items that the encoder marks as anomalies.")
     group_prefix: str = Field("latentstream", description="Consumer groups are called PREFIX-encoder and so on.")
     create_topics: bool = Field(True, description="Create missing topics. Off where an operator creates them.")
     partitions: int = Field(4, ge=1, le=1024, description="Partitions of topics that are created.")

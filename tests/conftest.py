@@ -47,6 +47,7 @@ def settings(local_stack: Settings, tmp_path: Path) -> Settings:
             "items_topic": f"{name}-items",
             "interactions_topic": f"{name}-interactions",
             "dead_letters_topic": f"{name}-dead-letters",
+            "anomalies_topic": f"{name}-anomalies",
             "group_prefix": name,
             "partitions": 3,
             # The least that the broker allows: so long a killed worker holds its partitions.

@@ -18,6 +18,8 @@ from workers.errors import Repairable
 KAFKA_TIMEOUT_MS: Final = 10_000
 # A dead letter carries the event and, in its headers, the reason.
 _HEADER_ROOM: Final = 64 * 1024
+# Long enough to look after a holiday; what is marked now stands in Redis however old the event is.
+_ANOMALIES_KEPT_MS: Final = 30 * 24 * 3600 * 1000
 
 
 class ConnectionFailed(Repairable):
@@ -112,6 +114,8 @@ def ensure_topics(settings: Settings) -> None:
         kafka.items_topic: largest | {"cleanup.policy": "compact"},
         kafka.interactions_topic: largest,
         kafka.dead_letters_topic: largest,
+        # Not compacted: nothing would ever take back the last event of an item that is ordinary again, or gone.
+        kafka.anomalies_topic: {"cleanup.policy": "delete", "retention.ms": str(_ANOMALIES_KEPT_MS)},
     }
     client = admin(kafka)
     try:

@@ -27,7 +27,8 @@ class DatasetBuilder:
         if change.event is None:
             self._items.pop(change.item_id, None)
         else:
-            self._items[change.item_id] = change
+            # Without its record, whose bytes nobody needs any more.
+            self._items[change.item_id] = change._replace(record=None)
 
     def add_interaction(self, interaction: Interaction) -> None:
         """Take over an interaction, or forget a retracted one."""

@@ -13,11 +13,11 @@ from kafka.consumer.fetcher import ConsumerRecord
 from schemas.events import BadEvent
 from schemas.settings import Settings
 from workers import metrics
+from workers.acknowledgement import FLUSH_TIMEOUT_S, wait_acknowledged
 from workers.errors import Repairable
 
 log = structlog.get_logger()
 
-FLUSH_TIMEOUT_S: Final = 30
 HEADER_TOPIC: Final = "dead-letter-topic"
 HEADER_PARTITION: Final = "dead-letter-partition"
 HEADER_OFFSET: Final = "dead-letter-offset"
@@ -56,10 +56,7 @@ class DeadLetters:
         """
         if not rejected:
             return
-        futures = [self._send(letter) for letter in rejected]
-        self._producer.flush(timeout=FLUSH_TIMEOUT_S)
-        for future in futures:
-            future.get(timeout=FLUSH_TIMEOUT_S)
+        wait_acknowledged(self._producer, [self._send(letter) for letter in rejected])
         for letter in rejected:
             metrics.DEAD_LETTERS.labels(letter.record.topic, type(letter.reason).__name__).inc()
 

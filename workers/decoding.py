@@ -33,11 +33,12 @@ Change = TypeVar("Change")
 
 
 class ItemChange(NamedTuple):
-    """An item as it is now; ``event`` is None for a deleted one."""
+    """An item as it is now; ``event`` is None for a deleted one, ``record`` for one that is read from a file."""
 
     item_id: str
     event: ItemEvent | None
     vector: NDArray[np.float32] | None
+    record: ConsumerRecord | None = None
 
 
 class Interaction(NamedTuple):
@@ -83,14 +84,14 @@ def item_decoder(max_bytes: int, input_shape: tuple[int, ...] | None) -> Callabl
     def decode(record: ConsumerRecord) -> ItemChange:
         item_id = _key(record)
         if record.value is None:
-            return ItemChange(item_id, None, None)
+            return ItemChange(item_id, None, None, record)
         event = decode_item(*_value(record, max_bytes))
         if event.item_id != item_id:
             raise KeyMismatch(f"the key is {item_id!r}, item_id is {event.item_id!r}")
         vector = feature_vector(event)
         if vector is not None and input_shape is not None:
             _check_shape(event, vector, input_shape)
-        return ItemChange(item_id, event, vector)
+        return ItemChange(item_id, event, vector, record)
 
     return decode
 
@@ -105,12 +106,15 @@ def interaction_decoder(max_bytes: int) -> Callable[[ConsumerRecord], Interactio
         event = decode_interaction(*_value(record, max_bytes))
         if event.user_id != user_id:
             raise KeyMismatch(f"the key is {user_id!r}, user_id is {event.user_id!r}")
-        # Producers may set the record's time to anything.
-        produced = min(max(record.timestamp / 1000, 0.0), MAX_TIMESTAMP)
-        timestamp = produced if event.timestamp is None else event.timestamp
+        timestamp = produced_at(record) if event.timestamp is None else event.timestamp
         return Interaction(user_id, event.item_id, event.kind, event.weight, timestamp, record.timestamp)
 
     return decode
+
+
+def produced_at(record: ConsumerRecord) -> float:
+    """Return the time of ``record`` in Unix seconds; producers may set it to anything, so it is brought into range."""
+    return min(max(float(record.timestamp) / 1000, 0.0), MAX_TIMESTAMP)
 
 
 def _key(record: ConsumerRecord) -> str:

@@ -2,13 +2,13 @@
 
 What is true after each step of a batch:
 
-1. *dead letters flushed*: what cannot be processed is safe elsewhere;
+1. *dead letters and anomalies acknowledged*: what cannot be processed, or must be told, is safe in Kafka;
 2. *lists written* (recommender only): derived data, written again by a replay;
 3. *committed*: data, change log and position are in Redis together, or none of them is;
 4. *committed to Kafka*: lag is visible. Nothing depends on it.
 
-A crash before 3 replays the batch; one after it does not. A worker that lost its partition has an old
-epoch and is refused at 3.
+A crash before 3 replays the batch, and step 1 with it; one after it does not. A worker that lost its
+partition has an old epoch and is refused at 3.
 """
 
 from __future__ import annotations

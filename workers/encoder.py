@@ -1,4 +1,4 @@
-"""``items`` -> batch -> encode -> compress -> Redis buckets and change log."""
+"""``items`` -> batch -> encode -> compress -> marked items to Kafka, codes to Redis buckets and change log."""
 
 from __future__ import annotations
 
@@ -13,10 +13,12 @@ from numpy.typing import NDArray
 
 from models.bundle import Bundle
 from models.content import Encoded
+from schemas.events import AnomalyEvent
 from schemas.keys import Keys
 from schemas.records import pack_codes, version_tag
 from schemas.settings import Settings
 from workers import metrics
+from workers.anomalies import Anomalies, marked_items
 from workers.dead_letters import DeadLetters
 from workers.decoding import Decoded, ItemChange, decode_records, item_decoder
 from workers.delivery import PositionStore
@@ -36,6 +38,7 @@ class Encoder:
         client: redis.Redis,
         consumer: KafkaConsumer,
         dead_letters: DeadLetters,
+        anomalies: Anomalies,
         bundle: Bundle,
     ) -> None:
         keys = Keys(settings.redis.prefix)
@@ -44,6 +47,7 @@ class Encoder:
         self._tag = version_tag(bundle.version)
         self._redis = client
         self._dead_letters = dead_letters
+        self._anomalies = anomalies
         self._content = bundle.content
         self._log_events = settings.recommend.log_events
         # Where each partition stood when the logs were last shortened.
@@ -64,9 +68,12 @@ class Encoder:
             # Only the last change of an item in its partition is worth encoding.
             latest = [list({change.item_id: change for change in part.changes}.values()) for part in decoded]
         with metrics.STAGE_SECONDS.labels("encode").time():
-            records = iter(self._records([change for changes in latest for change in changes]))
+            packed, marked = self._records([change for changes in latest for change in changes])
+            records = iter(packed)
         with metrics.STAGE_SECONDS.labels("dead_letters").time():
             self._dead_letters.publish(rejected)
+        with metrics.STAGE_SECONDS.labels("anomalies").time():
+            self._anomalies.publish(marked)
         with metrics.STAGE_SECONDS.labels("commit").time():
             for part, changes in zip(decoded, latest, strict=True):
                 self._commit(part, changes, {change.item_id: next(records) for change in changes})
@@ -82,20 +89,22 @@ class Encoder:
                 self._shorten_log(owned)
         return False
 
-    def _records(self, changes: list[ItemChange]) -> list[bytes | None]:
-        """Return the packed record of each change, None for a deletion; one call of the model for all."""
+    def _records(self, changes: list[ItemChange]) -> tuple[list[bytes | None], list[AnomalyEvent]]:
+        """Return the packed record of each change, None for a deletion, and what is marked; one call of the model."""
         available = np.array([change.event is not None and change.event.available for change in changes], bool)
         vectors = {n: change.vector for n, change in enumerate(changes) if change.vector is not None}
         packed: dict[int, bytes] = {}
+        marked: list[AnomalyEvent] = []
         if vectors and self._content is not None:
             rows = list(vectors)
             encoded = self._content.encode(np.stack(list(vectors.values())))
             packed = dict(zip(rows, self._packed(available[rows], encoded), strict=True))
+            marked = marked_items(self._version, changes, rows, encoded)
         rows = [n for n, change in enumerate(changes) if change.event is not None and n not in packed]
         nothing = np.zeros(len(rows), np.float32)
         codeless = Encoded(np.empty((len(rows), 0), np.uint8), nothing, np.full(len(rows), np.nan, np.float32))
         packed.update(zip(rows, self._packed(available[rows], codeless), strict=True))
-        return [packed.get(n) for n in range(len(changes))]
+        return [packed.get(n) for n in range(len(changes))], marked
 
     def _packed(self, available: NDArray[np.bool_], encoded: Encoded) -> list[bytes]:
         codes, errors, scores = encoded

@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-import time
 from collections import OrderedDict
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Final, NamedTuple
 
@@ -15,7 +14,6 @@ from kafka.producer.future import FutureRecordMetadata
 from kafka.structs import OffsetAndMetadata
 
 from schemas.settings import Settings
-from workers.connections import ConnectionFailed
 from workers.dead_letters import (
     HEADER_EXCEPTION,
     HEADER_MESSAGE,
@@ -24,6 +22,7 @@ from workers.dead_letters import (
     HEADER_TOPIC,
     HEADERS,
 )
+from workers.topic_reader import Offsets, bounds, read_range
 
 # The consumer group whose offsets remember what was replayed.
 REPLAY_GROUP: Final = "replay"
@@ -31,15 +30,9 @@ PREVIEW_BYTES: Final = 200
 # A worker that starts again, or a new model, publishes letters a second time. So many are remembered to
 # tell; a copy that comes later than that counts as a letter of its own.
 REMEMBERED: Final = 200_000
-# How much more of each partition is read when its newest letters were too few.
-_FIRST_WINDOW: Final = 4
-_WINDOW_GROWTH: Final = 4
-POLL_MS: Final = 500
-STALLED_AFTER_S: Final = 30.0
 ACKNOWLEDGED_WITHIN_S: Final = 130.0
 
 Origin = tuple[str, int, int]
-Offsets = dict[TopicPartition, int]
 
 
 class Letter(NamedTuple):
@@ -131,77 +124,6 @@ def read_letter(record: ConsumerRecord) -> Letter:
         value_bytes=len(value or b""),
         written_ms=record.timestamp,
     )
-
-
-def bounds(consumer: KafkaConsumer, topic: str) -> tuple[Offsets, Offsets]:
-    """Return the first offset of each partition of ``topic`` and the one after the last; empty without the topic."""
-    partitions = [TopicPartition(topic, partition) for partition in sorted(consumer.partitions_for_topic(topic) or ())]
-    if not partitions:
-        return {}, {}
-    return consumer.beginning_offsets(partitions), consumer.end_offsets(partitions)
-
-
-def read_range(consumer: KafkaConsumer, first: Offsets, end: Offsets) -> Iterator[list[ConsumerRecord]]:
-    """Yield the records from ``first`` up to ``end``, some of one partition at a time, each partition in order.
-
-    Raises:
-        ConnectionFailed: Kafka stopped answering.
-    """
-    left = {partition for partition, offset in end.items() if first[partition] < offset}
-    if not left:
-        return
-    consumer.assign(list(left))
-    # A partition that was read before may still be paused.
-    consumer.resume(*left)
-    for partition in left:
-        consumer.seek(partition, first[partition])
-    heard_at = time.monotonic()
-    while left:
-        polled = consumer.poll(timeout_ms=POLL_MS)
-        for partition, records in polled.items():
-            heard_at = time.monotonic()
-            wanted = [record for record in records if record.offset < end[partition]]
-            if wanted:
-                yield wanted
-        # By position, not by offsets seen: what a transaction leaves behind has offsets and no records.
-        for partition in [partition for partition in left if consumer.position(partition) >= end[partition]]:
-            left.discard(partition)
-            consumer.pause(partition)
-        if time.monotonic() - heard_at > STALLED_AFTER_S:
-            raise ConnectionFailed(f"Kafka has sent nothing of {sorted(left)} for {STALLED_AFTER_S:.0f} s")
-
-
-def newest(consumer: KafkaConsumer, topic: str, limit: int, wanted: Filter) -> list[Letter]:
-    """Return the newest ``limit`` letters that ``wanted`` accepts, newest first, the last copy of each.
-
-    Partitions are read from their ends, and further back only where that was not enough, so that memory
-    holds ``limit`` letters a partition however long the topic is.
-    """
-    beginning, end = bounds(consumer, topic)
-    window = _FIRST_WINDOW * limit
-    found: dict[TopicPartition, OrderedDict[Origin, Letter]] = {}
-    pending = set(end)
-    while pending:
-        first = {partition: max(beginning[partition], end[partition] - window) for partition in pending}
-        found |= {partition: OrderedDict() for partition in pending}
-        for records in read_range(consumer, first, {partition: end[partition] for partition in pending}):
-            kept = found[TopicPartition(records[0].topic, records[0].partition)]
-            for letter in filter(wanted.accepts, map(read_letter, records)):
-                kept.pop(letter.origin, None)
-                kept[letter.origin] = letter
-                if len(kept) > limit:
-                    kept.popitem(last=False)
-        pending = {
-            partition
-            for partition in pending
-            if len(found[partition]) < limit and first[partition] > beginning[partition]
-        }
-        window *= _WINDOW_GROWTH
-    letters = sorted(
-        (letter for kept in found.values() for letter in kept.values()), key=lambda letter: -letter.written_ms
-    )
-    once = {letter.origin: letter for letter in reversed(letters)}
-    return sorted(once.values(), key=lambda letter: -letter.written_ms)[:limit]
 
 
 class Replay:

@@ -15,6 +15,8 @@ EVENTS: Final = Counter("latentstream_events", "Events processed.", ["topic"], r
 DEAD_LETTERS: Final = Counter(
     "latentstream_dead_letters", "Events that could not be processed.", ["topic", "reason"], registry=REGISTRY
 )
+# Items that the model marked, once for each event that says so.
+ANOMALIES: Final = Counter("latentstream_anomalies", "Items marked as anomalies.", registry=REGISTRY)
 # Commits refused because a newer owner has the partition, or the position had moved.
 REFUSED_WRITES: Final = Counter(
     "latentstream_refused_writes", "Writes refused by the position check.", ["topic"], registry=REGISTRY
@@ -27,7 +29,7 @@ REFUSED_LISTS: Final = Counter(
 FAILURES: Final = Counter(
     "latentstream_failures", "Failures of Kafka or Redis that were retried.", ["error"], registry=REGISTRY
 )
-# Seconds each stage of a batch took: decode, encode, recommend, dead_letters, lists, commit.
+# Seconds each stage of a batch took: decode, encode, recommend, dead_letters, anomalies, lists, commit.
 STAGE_SECONDS: Final = Histogram(
     "latentstream_stage_seconds",
     "Duration of a stage of a batch.",

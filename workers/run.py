@@ -16,6 +16,7 @@ from models.registry import Registry
 from schemas.keys import Keys
 from schemas.settings import Settings
 from workers import connections, metrics
+from workers.anomalies import Anomalies
 from workers.catalogue import Catalogue
 from workers.dead_letters import DeadLetters
 from workers.encoder import Encoder
@@ -119,8 +120,9 @@ class _Models:
 def _encode(
     settings: Settings, client: redis.Redis, bundle: Bundle, models: _Models, health: Health, stop: threading.Event
 ) -> None:
-    dead_letters = DeadLetters(connections.producer(settings, max_request_size=LARGEST_LETTER), settings)
-    encoder = Encoder(settings, client, connections.consumer(settings, "encoder"), dead_letters, bundle)
+    producer = connections.producer(settings, max_request_size=LARGEST_LETTER)
+    dead_letters, anomalies = DeadLetters(producer, settings), Anomalies(producer, settings)
+    encoder = Encoder(settings, client, connections.consumer(settings, "encoder"), dead_letters, anomalies, bundle)
     try:
         health.not_ready = None
         log.info("ready")

@@ -80,6 +80,7 @@ class Sandbox:
                 "items_topic": f"{name}-items",
                 "interactions_topic": f"{name}-interactions",
                 "dead_letters_topic": f"{name}-dead-letters",
+                "anomalies_topic": f"{name}-anomalies",
                 "group_prefix": name,
                 "session_timeout_ms": SESSION_TIMEOUT_MS,
             },
@@ -184,7 +185,7 @@ class Sandbox:
 
     def _clear_topics(self, admin: KafkaAdminClient) -> None:
         kafka = self.settings.kafka
-        ours = {kafka.items_topic, kafka.interactions_topic, kafka.dead_letters_topic}
+        ours = {kafka.items_topic, kafka.interactions_topic, kafka.dead_letters_topic, kafka.anomalies_topic}
         there = ours & set(admin.list_topics())
         if there:
             admin.delete_topics(sorted(there))

@@ -37,6 +37,7 @@ class KafkaStatus(msgspec.Struct):
     items: TopicStatus | None = None
     interactions: TopicStatus | None = None
     dead_letters: TopicStatus | None = None
+    anomalies: TopicStatus | None = None
 
 
 class ModelStatus(msgspec.Struct, frozen=True):
@@ -140,6 +141,7 @@ def _kafka_status(settings: Settings, positions: Positions | None) -> KafkaStatu
             status.items = _topic(consumer, kafka.items_topic, "items", positions)
             status.interactions = _topic(consumer, kafka.interactions_topic, "interactions", positions)
             status.dead_letters = _topic(consumer, kafka.dead_letters_topic, None, None)
+            status.anomalies = _topic(consumer, kafka.anomalies_topic, None, None)
         finally:
             consumer.close(timeout_ms=KAFKA_TIMEOUT_MS)
     except (connections.ConnectionFailed, KafkaError) as error:

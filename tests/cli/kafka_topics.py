@@ -7,7 +7,7 @@ from kafka.consumer.fetcher import ConsumerRecord
 
 from schemas.settings import Settings
 from workers import connections
-from workers.letters import bounds, read_range
+from workers.topic_reader import bounds, read_range
 
 
 def read_topic(settings: Settings, topic: str) -> list[ConsumerRecord]:

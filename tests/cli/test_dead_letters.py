@@ -10,7 +10,7 @@ from schemas.events import BadEvent, MalformedEvent, NonFinite
 from schemas.settings import Settings
 from tests.cli.conftest import Run
 from tests.cli.kafka_topics import committed, read_topic
-from workers import connections, letters
+from workers import connections, letters, topic_reader
 from workers.dead_letters import DeadLetters, Rejected
 
 
@@ -88,7 +88,7 @@ def test_copies_are_shown_once_newest_first_and_filtered(
     # A worker that was killed before its commit writes them again.
     written.refuse(items[2:], NonFinite("features[0] is nan"))
     written.refuse(written.read(kafka.interactions_topic), MalformedEvent("not JSON"))
-    monkeypatch.setattr(letters, "_FIRST_WINDOW", 1)
+    monkeypatch.setattr(topic_reader, "_FIRST_WINDOW", 1)
     everything = [(letter["topic"], letter["offset"]) for letter in listed(run_real)]
     expected = [(kafka.interactions_topic, 0), *((kafka.items_topic, offset) for offset in (4, 3, 2, 1, 0))]
     assert sorted(everything) == sorted(expected)

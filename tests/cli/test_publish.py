@@ -15,7 +15,7 @@ from tests.cli.conftest import Run
 from tests.cli.kafka_topics import read_topic
 from tests.processes import REPOSITORY, environment
 from workers import connections
-from workers.letters import bounds
+from workers.topic_reader import bounds
 
 ITEMS = [b'{"item_id": "%d", "features": [%d, 0.5], "attributes": {"title": "Film %d"}}' % (n, n, n) for n in range(50)]
 

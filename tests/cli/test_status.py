@@ -30,7 +30,13 @@ def test_an_empty_system_is_told_in_words(run_real: Run) -> None:
     assert found["redis"]["model"] is None
     assert found["redis"]["items"] == found["redis"]["users"] == found["redis"]["queries_waiting"] == 0
     assert found["redis"]["memory_bytes"] > 0
-    assert found["kafka"] == {"problem": None, "items": None, "interactions": None, "dead_letters": None}
+    assert found["kafka"] == {
+        "problem": None,
+        "items": None,
+        "interactions": None,
+        "dead_letters": None,
+        "anomalies": None,
+    }
 
 
 def test_lag_is_what_the_positions_of_the_current_model_have_not_reached(
@@ -43,6 +49,8 @@ def test_lag_is_what_the_positions_of_the_current_model_have_not_reached(
     for number in range(4):
         producer.send(settings.kafka.interactions_topic, partition=2, key=b"k", value=b"%d" % number)
     producer.send(settings.kafka.dead_letters_topic, key=b"k", value=b"v")
+    for _ in range(2):
+        producer.send(settings.kafka.anomalies_topic, key=b"k", value=b"v")
     producer.flush(timeout=30)
     producer.close()
     keys = Keys(settings.redis.prefix)
@@ -58,8 +66,9 @@ def test_lag_is_what_the_positions_of_the_current_model_have_not_reached(
     assert (found["redis"]["items"], found["redis"]["users"], found["redis"]["queries_waiting"]) == (5, 3, 1)
     assert found["redis"]["popular_changed_s_ago"] > 1e9
     lags = {name: (topic["events"], topic["lag"]) for name, topic in found["kafka"].items() if topic is not None}
-    assert lags == {"items": (10, 3), "interactions": (4, 0), "dead_letters": (1, None)}
+    assert lags == {"items": (10, 3), "interactions": (4, 0), "dead_letters": (1, None), "anomalies": (2, None)}
     words = run_real("status").stdout
+    assert "2: see `latentstream anomalies`" in words
     assert "3 not processed yet" in words
     assert "all processed" in words
     assert "v2, promoted today by me" in words

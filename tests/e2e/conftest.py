@@ -5,7 +5,7 @@ from __future__ import annotations
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import cast
 
@@ -15,11 +15,12 @@ from kafka import KafkaConsumer, TopicPartition
 
 from schemas.events import InteractionEvent, ItemEvent, encode
 from schemas.keys import Keys
+from schemas.records import CodeRecord
 from schemas.settings import Settings
 from tests.e2e.world import World, make_world
 from tests.processes import environment
 from workers import connections
-from workers.lookup import current_version
+from workers.lookup import current_version, find_item
 
 DEADLINE_S = 60.0
 
@@ -46,6 +47,14 @@ def publish(settings: Settings, events: Sequence[ItemEvent | InteractionEvent]) 
     for future in futures:
         future.get(timeout=30)
     producer.close()
+
+
+def marked(client: redis.Redis, settings: Settings, ids: Iterable[str]) -> dict[str, CodeRecord]:
+    """Return the records of those of ``ids`` that are marked as anomalies in Redis."""
+    keys = Keys(settings.redis.prefix)
+    version = current_version(client, keys) or ""
+    found = {name: find_item(client, keys, version, settings.kafka.partitions, name) for name in ids}
+    return {name: item.record for name, item in found.items() if item is not None and item.record.anomalous}
 
 
 class Progress:

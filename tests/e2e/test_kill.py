@@ -6,6 +6,7 @@ import time
 from typing import Any
 
 import msgspec
+import numpy as np
 import pytest
 import redis
 from kafka import TopicPartition
@@ -14,8 +15,9 @@ from schemas.events import InteractionEvent, ItemEvent
 from schemas.keys import Keys
 from schemas.records import LogEntry
 from schemas.settings import Settings
-from tests.e2e.conftest import Progress, publish, wait_until
-from tests.e2e.world import World
+from tests.cli.kafka_topics import read_topic
+from tests.e2e.conftest import Progress, marked, publish, wait_until
+from tests.e2e.world import World, wild
 from tests.processes import worker_process
 from workers import connections
 from workers.dead_letters import HEADER_OFFSET, HEADER_PARTITION, HEADER_TOPIC
@@ -33,6 +35,9 @@ def test_kill_9_and_restart_leave_the_same_state_key_by_key(
         }
     )
     items = [*world.items, *(ItemEvent(item_id=str(n), available=False) for n in range(3, 40, 7))]
+    rng = np.random.default_rng(5)
+    for number in range(15):
+        items.insert(20 * number, wild(f"wild-{number}", rng))
     publish(small, items)
     _delete(small, ["11", "12"])
     _publish_bad(small)
@@ -53,6 +58,11 @@ def test_kill_9_and_restart_leave_the_same_state_key_by_key(
     assert sorted(found) == sorted(expected)
     for name in expected:
         assert found[name] == expected[name], name
+    for settings in (calm, stormy):
+        marks = marked(redis_client, settings, {item.item_id for item in items})
+        assert {f"wild-{number}" for number in range(15)} <= marks.keys()
+        told = read_topic(settings, settings.kafka.anomalies_topic)
+        assert marks.keys() <= {record.key.decode() for record in told}
     letters = [_letters(settings) for settings in (calm, stormy)]
     assert letters[0] == letters[1] == {(topics[0], "bad-item"), (topics[1], "bad-user")}
 
@@ -76,6 +86,7 @@ def _renamed(settings: Settings, name: str) -> Settings:
                 update={
                     "group_prefix": f"{kafka.group_prefix}-{name}",
                     "dead_letters_topic": f"{kafka.dead_letters_topic}-{name}",
+                    "anomalies_topic": f"{kafka.anomalies_topic}-{name}",
                     "session_timeout_ms": 6000,
                 }
             ),

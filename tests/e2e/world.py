@@ -29,6 +29,11 @@ def features(genre: int, rng: np.random.Generator) -> list[float]:
     return [float(value) for value in (*one_hot, one_hot.sum(), float(genre) / GENRES + rng.normal(0, 0.02))]
 
 
+def wild(item_id: str, rng: np.random.Generator) -> ItemEvent:
+    """Return an item whose features are far from those of every film."""
+    return ItemEvent(item_id=item_id, features=[float(value) for value in rng.normal(0, 30, GENRES + 2)])
+
+
 def genre_of(item_id: str) -> int:
     """Return the genre of a film of :func:`make_world`."""
     return int(item_id) % GENRES

@@ -20,6 +20,7 @@ from schemas.events import (
     MAX_TIMESTAMP,
     MAX_WEIGHT,
     MSGPACK,
+    AnomalyEvent,
     BadEvent,
     Image,
     InteractionEvent,
@@ -29,6 +30,7 @@ from schemas.events import (
     NonFinite,
     UnknownContentType,
     WrongShape,
+    decode_anomaly,
     decode_interaction,
     decode_item,
     encode,
@@ -72,6 +74,19 @@ interactions = st.builds(
     timestamp=st.none() | st.floats(0, MAX_TIMESTAMP),
 )
 
+natural = st.integers(0, (1 << 63) - 1)
+anomalies = st.builds(
+    AnomalyEvent,
+    item_id=ids,
+    score=st.floats(1, exclude_min=True, allow_infinity=False, width=32),
+    error=st.floats(0, allow_infinity=False, width=32),
+    model=text,
+    topic=text,
+    partition=natural,
+    offset=natural,
+    timestamp=st.floats(0, MAX_TIMESTAMP),
+)
+
 
 @given(items, formats)
 def test_items_survive_both_formats(event: ItemEvent, content_type: str) -> None:
@@ -81,6 +96,11 @@ def test_items_survive_both_formats(event: ItemEvent, content_type: str) -> None
 @given(interactions, formats)
 def test_interactions_survive_both_formats(event: InteractionEvent, content_type: str) -> None:
     assert decode_interaction(encode(event, content_type), content_type) == event
+
+
+@given(anomalies, formats)
+def test_anomalies_survive_both_formats(event: AnomalyEvent, content_type: str) -> None:
+    assert decode_anomaly(encode(event, content_type), content_type) == event
 
 
 @given(st.lists(st.floats(width=32, allow_nan=False, allow_infinity=False), min_size=1, max_size=20), formats)

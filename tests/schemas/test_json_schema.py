@@ -10,7 +10,7 @@ import msgspec
 import pytest
 
 from schemas.documents import QueryReply, Recommendations, UserQuery, VectorQuery, recommendation_order
-from schemas.events import Image, InteractionEvent, ItemEvent, encode
+from schemas.events import AnomalyEvent, Image, InteractionEvent, ItemEvent, encode
 from schemas.json_schema import DIRECTORY, DOCUMENTS, render
 
 
@@ -37,6 +37,7 @@ GOOD: list[tuple[str, object]] = [
     ("item", ItemEvent(item_id="a", image=Image([1, 2], b"ab"))),
     ("interaction", InteractionEvent(user_id="u", item_id="a")),
     ("interaction", InteractionEvent(user_id="u", item_id="a", kind="buy", weight=0, timestamp=1.5)),
+    ("anomaly", AnomalyEvent("a", 1.0000001, 0.0, "v1", "items", 0, 0, 1.5)),
     ("recommendations", Recommendations(recommendation_order(3, 7), "u", "v1", "model", 1.5, ["a"], [0.25])),
     ("query-request", UserQuery(id="1", user_id="u", k=5)),
     ("query-request", VectorQuery(id="1", features=[1.0])),
@@ -59,6 +60,8 @@ BAD: list[tuple[str, dict[str, object]]] = [
     ("interaction", {"user_id": "u"}),
     ("interaction", {"user_id": "u", "item_id": "a", "weight": -1}),
     ("interaction", {"user_id": "u", "item_id": "a", "timestamp": 1_700_000_000_000}),
+    ("anomaly", msgspec.to_builtins(AnomalyEvent("a", 1.0, 0.5, "v1", "items", 0, 0, 1.5))),
+    ("anomaly", {"item_id": "a", "score": 2.0}),
     ("query-request", {"type": "user", "id": "no spaces", "user_id": "u"}),
     ("query-request", {"type": "user", "id": "1", "user_id": "u", "k": 1001}),
     ("query-reply", {"id": "1", "status": "maybe"}),

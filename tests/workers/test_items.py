@@ -113,8 +113,8 @@ def test_encoder_shortens_the_logs_of_idle_partitions(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     bundle: Any = SimpleNamespace(version=VERSION, content=None)
-    dead_letters: Any = None
-    encoder = Encoder(settings, redis_client, SilentConsumer(), dead_letters, bundle)
+    unused: Any = None
+    encoder = Encoder(settings, redis_client, SilentConsumer(), unused, unused, bundle)
     position = store.claim(keys.position, 0)
     encoder.source.owned[0] = Owned(0, keys.position, position)
     write(redis_client, store, keys, position, ["a"], 100)

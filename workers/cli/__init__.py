@@ -12,6 +12,7 @@ from pydantic import ValidationError
 from deploy.local.processes import StackError
 from models.errors import ModelError
 from workers.cli import (
+    anomalies,
     bench,
     config,
     dead_letters,
@@ -46,6 +47,7 @@ app.command()(recommend.recommend)
 app.command()(recommend.similar)
 app.command()(inspect.inspect)
 app.add_typer(dead_letters.app, name="dead-letters")
+app.command()(anomalies.anomalies)
 app.command()(status.status)
 app.command()(config.config)
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Annotated, Any, Final
 
 import typer
@@ -12,16 +11,15 @@ from schemas.settings import Settings
 from workers.cli import terminal
 
 if TYPE_CHECKING:
+    from kafka.consumer.fetcher import ConsumerRecord
+
     from workers.letters import Letter, Replayed
 
 app = typer.Typer(help="What could not be processed: look at it, and publish it again.", no_args_is_help=True)
 
 MAX_LIMIT: Final = 10_000
-CLOSE_TIMEOUT_MS: Final = 5_000
 INTERRUPTED: Final = 130
 _SHOWN_BYTES: Final = 60
-# One poll must fit into memory whatever the size of the letters.
-_READING: Final[dict[str, Any]] = {"max_poll_records": 200, "fetch_max_bytes": 8 << 20}
 
 Topic = Annotated[str | None, typer.Option("--topic", help="Only letters from this topic.")]
 Reason = Annotated[str | None, typer.Option("--reason", help="Only letters with this exception, such as NonFinite.")]
@@ -35,15 +33,16 @@ def list_letters(
     as_json: Annotated[bool, typer.Option("--json", help="Print a JSON list, for scripts.")] = False,
 ) -> None:
     """Show the newest dead letters, each event once however often it was refused."""
-    from workers import connections
-    from workers.letters import Filter, newest
+    from workers.letters import Filter, read_letter
+    from workers.topic_reader import newest
 
-    settings = Settings()
-    consumer = connections.consumer(settings, None, **_READING)
-    try:
-        letters = newest(consumer, settings.kafka.dead_letters_topic, limit, Filter(topic, reason))
-    finally:
-        consumer.close(timeout_ms=CLOSE_TIMEOUT_MS)
+    settings, wanted = Settings(), Filter(topic, reason)
+
+    def read(record: ConsumerRecord) -> Letter | None:
+        letter = read_letter(record)
+        return letter if wanted.accepts(letter) else None
+
+    letters = newest(settings, settings.kafka.dead_letters_topic, limit, read)
     if as_json:
         terminal.print_json([_document(letter) for letter in letters])
         return
@@ -71,10 +70,11 @@ def replay(
         raise typer.BadParameter("--topic and --reason need --all: a choice among all letters is not remembered")
     from workers import connections
     from workers.letters import REPLAY_GROUP, Filter, Replay
+    from workers.topic_reader import CLOSE_TIMEOUT_MS, READING
 
     settings = Settings()
     connections.ensure_topics(settings)
-    consumer = connections.consumer(settings, REPLAY_GROUP, **_READING)
+    consumer = connections.consumer(settings, REPLAY_GROUP, **READING)
     producer = connections.producer(settings, linger_ms=5)
     replayed = Replay(settings, consumer, producer)
     status = 0
@@ -120,14 +120,10 @@ def _report(result: Replayed, *, interrupted: bool) -> None:
     terminal.say(f"{stopped}{result.published:,} {plural} published again{others}", stderr=True)
 
 
-def _written(letter: Letter) -> str:
-    return datetime.fromtimestamp(letter.written_ms / 1000, UTC).isoformat(" ", "seconds")
-
-
 def _row(letter: Letter) -> tuple[str, ...]:
     key = "" if letter.key is None else terminal.printable_bytes(letter.key, _SHOWN_BYTES)
     return (
-        _written(letter).removesuffix("+00:00"),
+        terminal.moment(letter.written_ms / 1000),
         letter.topic,
         str(letter.partition),
         str(letter.offset),

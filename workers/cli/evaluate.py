@@ -48,8 +48,8 @@ def compression(
     rows = compression.fashion_mnist(data) if dataset == "fashion-mnist" else compression.glove(data)
 
     def settings(size: int) -> ContentSettings:
-        chosen = compression.ours(size, rows.train)
-        return chosen.model_copy(update={"codec_epochs": epochs}) if epochs else chosen
+        chosen = compression.ours(size, rows.train, rows.features.shape[1])
+        return chosen.model_copy(update={"codec_epochs": epochs, "tuning_epochs": 1}) if epochs else chosen
 
     found = []
     for row in compression.measure(rows, sizes or [16, 32], settings, _reporter(Console(stderr=True))):

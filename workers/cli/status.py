@@ -59,7 +59,8 @@ def kafka_rows(found: KafkaStatus) -> list[tuple[str, str]]:
     return [
         ("topic of items", _topic(found.items)),
         ("topic of interactions", _topic(found.interactions)),
-        ("dead letters", _dead_letters(found.dead_letters)),
+        ("dead letters", _reported(found.dead_letters, "latentstream dead-letters list")),
+        ("marked items", _reported(found.anomalies, "latentstream anomalies")),
     ]
 
 
@@ -75,12 +76,12 @@ def _topic(found: TopicStatus | None) -> str:
     return f"{found.name}: {found.events:,} events in {found.partitions} partitions, {lag}"
 
 
-def _dead_letters(found: TopicStatus | None) -> str:
+def _reported(found: TopicStatus | None, command: str) -> str:
     if found is None:
         return "none: their topic does not exist yet"
     if found.events == 0:
         return "none"
-    return f"{found.events:,}: see `latentstream dead-letters list`"
+    return f"{found.events:,}: see `{command}`"
 
 
 def _nobody_answers(waiting: int) -> str:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import sys
 from collections.abc import Iterable, Sequence
+from datetime import UTC, datetime
 from typing import Any, Final, Literal
 
 import typer
@@ -69,6 +70,11 @@ def print_json(document: Any) -> None:
     """Print ``document`` as indented JSON in pure ASCII, so that a terminal may show it as well."""
     # The one control character that JSON leaves alone is DEL; it can only stand inside a string.
     typer.echo(json.dumps(document, indent=2, ensure_ascii=True, allow_nan=False).replace("\x7f", "\\u007f"))
+
+
+def moment(timestamp: float) -> str:
+    """Return a time in Unix seconds as date and time in UTC."""
+    return datetime.fromtimestamp(timestamp, UTC).isoformat(" ", "seconds").removesuffix("+00:00")
 
 
 def duration(seconds: float) -> str:
