@@ -20,12 +20,19 @@ from models.runtime import FixedBatch, tf
 
 REFERENCES: Final = 4096
 _FILE: Final = "content_anomaly.npz"
-_NEAREST: Final = 5
+# Distances that are averaged: of an item, and of a reference for the density at it.
+_NEAREST: Final = 3
+_DENSITY_NEAREST: Final = 5
+# References whose density an item's distance is compared with.
+_AROUND: Final = 10
+# More are looked for: their order is only right once the distances are exact.
+_CANDIDATES: Final = 16
 # How far the density around counts: 0 is the plain distance, 1 the ratio of LOF.
 _LOCALITY: Final = 0.5
 # In units of the median distance: copies of an item must not make all others look far.
 _DISTANCE_FLOOR: Final = 0.05
-_ERROR_FLOOR: Final = 1e-12
+# In the networks' units, in which features have about variance 1: for data in which most items are copies.
+_FLOOR: Final = 1e-6
 _LARGEST_LOGARITHM: Final = 80.0
 
 
@@ -55,15 +62,17 @@ class Detector:
         self._densities = densities
         self._floor = floor
         squares = np.sum(references.astype(np.float64) ** 2, axis=1).astype(np.float32)
-        nearest = min(_NEAREST, len(references))
+        candidates, around = (min(wanted, len(references)) for wanted in (_CANDIDATES, _AROUND))
 
         def distance(latents: Any) -> Any:
-            own = tf.reduce_sum(tf.square(latents), axis=1, keepdims=True)
-            gaps = tf.maximum(own - 2 * tf.matmul(latents, references, transpose_b=True) + squares, 0.0)
-            best = tf.math.top_k(-gaps, nearest)
-            around = tf.reduce_mean(tf.gather(densities, best.indices), axis=1)
-            mean = tf.reduce_mean(tf.sqrt(-best.values), axis=1)
-            return (tf.math.log(mean + floor) - _LOCALITY * around)[:, None]
+            gaps = squares - 2 * tf.matmul(latents, references, transpose_b=True)
+            near = tf.math.top_k(-gaps, candidates).indices
+            # The difference of two large squares is not exact enough.
+            distances = tf.norm(tf.gather(references, near) - latents[:, None], axis=2)
+            best = tf.math.top_k(-distances, around)
+            near_densities = tf.gather(densities, tf.gather(near, best.indices, batch_dims=1))
+            mean = tf.reduce_mean(-best.values[:, :_NEAREST], axis=1)
+            return (tf.math.log(mean + floor) - _LOCALITY * tf.reduce_mean(near_densities, axis=1))[:, None]
 
         self._distance = FixedBatch(distance, references.shape[1])
 
@@ -71,24 +80,28 @@ class Detector:
     def fit(
         cls, training: Floats, validation: Floats, validation_errors: Floats, *, false_alarm_rate: float, seed: int
     ) -> Self:
-        """Return the detector of latents ``[n, latent_dim]``, calibrated on validation items ``[v, latent_dim]``.
+        """Return the detector of latents ``[n, latent_dim]``, calibrated on validation items.
 
-        With fewer than 1 / rate validation items the largest of their scores is the limit.
+        ``validation`` has their latents ``[v, latent_dim]``, ``validation_errors`` their errors ``[v]``, see
+        :meth:`score`. With fewer than 1 / rate validation items the largest of their scores is the limit.
         """
         chosen = np.random.default_rng(seed).permutation(len(training))[:REFERENCES]
         references = np.ascontiguousarray(training[np.sort(chosen)])
         mean = _mean_distances(references)
-        floor = float(_DISTANCE_FLOOR * np.median(mean) + _ERROR_FLOOR)
-        densities = np.log(mean + floor).astype(np.float32)
-        raw = cls(references, densities, floor, Calibration(0, 1, 0, 1, 0))
-        distances, errors = raw._logarithms(validation, validation_errors)
-        spread = Calibration(*_location(distances), *_location(errors), limit=0.0)
-        scores = np.sort(cls(references, densities, floor, spread)._combined(distances, errors))
+        floor = float(_DISTANCE_FLOOR * np.median(mean) + _FLOOR)
+        detector = cls(references, np.log(mean + floor).astype(np.float32), floor, Calibration(0, 1, 0, 1, 0))
+        distances, errors = detector._logarithms(validation, validation_errors)
+        detector.calibration = Calibration(*_location(distances), *_location(errors), limit=0.0)
+        scores = np.sort(detector._combined(distances, errors))
         rank = min(math.ceil((len(scores) + 1) * (1 - false_alarm_rate)), len(scores))
-        return cls(references, densities, floor, msgspec.structs.replace(spread, limit=float(scores[rank - 1])))
+        detector.calibration = msgspec.structs.replace(detector.calibration, limit=float(scores[rank - 1]))
+        return detector
 
     def score(self, latents: Floats, errors: Floats) -> Floats:
-        """Return scores float32 ``[n]`` of latents ``[n, latent_dim]`` and reconstruction errors ``[n]``."""
+        """Return scores float32 ``[n]`` of latents ``[n, latent_dim]`` and reconstruction errors ``[n]``.
+
+        The errors are mean squares in the networks' units, so that each feature counts.
+        """
         return np.exp(np.minimum(self._combined(*self._logarithms(latents, errors)), _LARGEST_LOGARITHM)).astype(
             np.float32
         )
@@ -111,7 +124,7 @@ class Detector:
         with np.errstate(over="ignore"):
             return (
                 self._distance(latents)[:, 0].astype(np.float64),
-                np.log(np.minimum(errors.astype(np.float64), np.finfo(np.float32).max) + _ERROR_FLOOR),
+                np.log(np.minimum(errors.astype(np.float64), np.finfo(np.float32).max) + _FLOOR),
             )
 
     def _combined(self, distances: Doubles, errors: Doubles) -> Doubles:
@@ -128,7 +141,7 @@ def _mean_distances(references: Floats) -> Doubles:
     """Return the mean distance of each to its nearest others, ``[r]``."""
     wide = references.astype(np.float64)
     squares = np.sum(wide**2, axis=1)
-    nearest = min(_NEAREST + 1, len(wide))
+    nearest = min(_DENSITY_NEAREST + 1, len(wide))
     found: Doubles = np.empty(len(wide))
     for start in range(0, len(wide), 256):
         part = slice(start, start + 256)

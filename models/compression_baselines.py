@@ -127,7 +127,7 @@ def baselines(code_bytes: int, features: int) -> dict[str, Callable[[Floats], Co
         methods["FAISS PQ"] = lambda rows: ProductQuantiser(rows, code_bytes, rotated=False)
         methods["FAISS OPQ"] = lambda rows: ProductQuantiser(rows, code_bytes, rotated=True)
     # More components are not better: the quantizer has the same bytes for all of them.
-    for components in sorted({min(features, factor * code_bytes) for factor in (2, 4, 8)}):
+    for components in sorted({min(features, factor * code_bytes) for factor in (4, 8, 16)}):
         methods[f"PCA {components} + residual"] = lambda rows, kept=components: PcaResidual(  # type: ignore[misc]
             rows, code_bytes, kept
         )

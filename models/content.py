@@ -84,9 +84,17 @@ class ContentModel:
         features = float_matrix(features, self.input_dim, "features")
         latents = self.latents_of(features)
         codes = self._codes(features, latents)
-        errors = squared_errors(features, self.reconstruct(codes))
-        scores = self.detector.score(latents, errors) if self.detector else np.full(len(codes), np.nan, np.float32)
+        output = self._decode(self.latents(codes))
+        errors = squared_errors(features, self.scaling.restore(output))
+        if self.detector is None:
+            return Encoded(codes, errors, np.full(len(codes), np.nan, np.float32))
+        scores = self.detector.score(latents, squared_errors(self.scaling.scaled(features), output))
         return Encoded(codes, errors, scores)
+
+    def scaled_errors(self, features: Floats) -> Floats:
+        """Return the mean squared errors in the networks' units, float32 ``[n]``, of features ``[n, input_dim]``."""
+        output = self._decode(self.latents(self.codes(features)))
+        return squared_errors(self.scaling.scaled(features), output)
 
     def codes(self, features: Floats) -> Bytes:
         """Return codes alone, uint8 ``[n, code_bytes]``, of features ``[n, input_dim]``."""

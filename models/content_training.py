@@ -61,7 +61,7 @@ def train_content(
     config = autoencoder_config(settings, input_shape)
     autoencoder = build_autoencoder(config, seed)
     training, validation, test = (features[rows] for rows in split)
-    scaling = Scaling.fit(training, loss=config.loss, shared_scale=len(input_shape) > 1)
+    scaling = Scaling.fit(training, loss=config.loss, shared_scale=len(input_shape) > 1, tails=settings.tails)
     rows = scaling.scaled(training), scaling.scaled(validation)
     autoencoder.start(rows[0])
     curves: dict[str, Curve] = {}
@@ -114,7 +114,7 @@ def train_content(
     model.detector = Detector.fit(
         model.latents_of(training),
         continuous,
-        model.encode(validation).errors,
+        model.scaled_errors(validation),
         false_alarm_rate=settings.false_alarm_rate,
         seed=seed,
     )
@@ -128,7 +128,7 @@ def train_content(
         "content_epochs": float(sum(len(curve.training) for curve in curves.values())),
     }
     metrics |= {f"content_{name}": value for name, value in autoencoder.statistics(scaled, continuous).items()}
-    return TrainedContent(model, model.latents(model.encode(features).codes), metrics, curves)
+    return TrainedContent(model, model.latents(model.codes(features)), metrics, curves)
 
 
 def _mean(values: Floats) -> float:

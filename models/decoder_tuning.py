@@ -33,15 +33,13 @@ def tune_decoder(
 ) -> BestEpoch:
     """Train ``model``'s decoder on the codes of features float32 ``[n, input_dim]``, where that helps validation.
 
-    With a ``shift_share`` the images are there twice, as they are and moved.
+    ``shift_share`` of the images are moved, see :mod:`models.augmentation`.
 
     Raises:
         FloatingPointError: the loss is not finite.
     """
     autoencoder = model.autoencoder
-    if shift_share and len(model.input_shape) > 1:
-        moved = shifted(training, model.input_shape, 1.0, np.random.default_rng([seed, 2]))
-        training = np.concatenate([training, moved])
+    training = shifted(training, model.input_shape, shift_share, np.random.default_rng([seed, 2]))
     latents, rows = model.latents(model.codes(training)), model.scaling.scaled(training)
     held = np.concatenate([model.latents(model.codes(validation)), model.scaling.scaled(validation)], axis=1)
     batch = int(np.clip(len(rows) // _STEPS, _SMALLEST_BATCH, _BATCH))

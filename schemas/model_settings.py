@@ -29,6 +29,9 @@ class ContentSettings(Section):
         "squared",
         description="Reconstruction loss: binary for pixels and flags, cosine for directions, multinomial for counts.",
     )
+    tails: Literal["linear", "logarithmic"] = Field(
+        "linear", description="How far-off values count; logarithmic to find anomalies, or where a few are huge."
+    )
     epochs: int = Field(
         60, ge=0, description="Most passes over the items before the codec; may stop early. 0: none, with residual."
     )

@@ -78,6 +78,24 @@ def test_the_rate_of_false_alarms_is_about_what_was_asked_for() -> None:
     assert detector.score(unlike, np.ones(1, np.float32)) < 1
 
 
+def test_distances_between_latents_far_from_the_origin_are_exact() -> None:
+    latents = (1000 + np.random.default_rng(0).normal(scale=0.01, size=(3000, 4))).astype(np.float32)
+    errors = np.ones(3000, np.float32)
+    detector = Detector.fit(latents[:2000], latents[2000:2500], errors[2000:2500], false_alarm_rate=0.05, seed=0)
+    assert np.mean(detector.score(latents[2500:], errors[2500:]) > 1) < 0.1
+    assert (detector.score(latents[2500:] + np.float32(0.05), errors[2500:]) > 1).all()
+
+
+def test_copies_of_an_item_do_not_make_all_others_anomalies() -> None:
+    rng = np.random.default_rng(0)
+    latents = rng.normal(size=(3000, 4)).astype(np.float32)
+    latents[rng.random(3000) < 0.6] = 0.5
+    errors = np.ones(3000, np.float32)
+    detector = Detector.fit(latents[:2000], latents[2000:2500], errors[2000:2500], false_alarm_rate=0.05, seed=0)
+    assert np.mean(detector.score(latents[2500:], errors[2500:]) > 1) == pytest.approx(0.05, abs=0.03)
+    assert (detector.score(np.full((1, 4), 8, np.float32), errors[:1]) > 1).all()
+
+
 def test_wrong_features_are_refused(model: ContentModel) -> None:
     with pytest.raises(ValueError, match=r"shape \[rows, 6\]"):
         model.encode(np.zeros((1, 5), np.float32))
@@ -94,3 +112,18 @@ def test_scaling_of_pixels_is_shared_and_of_vectors_is_not() -> None:
     shared = Scaling.fit(features, shared_scale=True)
     np.testing.assert_allclose(shared.scale, np.sqrt((1 + 100 + 0) / 3), rtol=1e-6)
     assert shared.restore(np.array([[99, -99, 0]], np.float32)).tolist() == [[2, 10, 5]]
+
+
+def test_logarithmic_tails_keep_the_middle_and_shorten_the_ends() -> None:
+    features = (np.random.default_rng(0).standard_t(2, size=(5000, 2)) * [1, 1e4]).astype(np.float32)
+    own = Scaling.fit(features, shared_scale=False, tails="logarithmic")
+    scaled = own.scaled(features)
+    np.testing.assert_allclose(scaled.std(axis=0), 1, rtol=1e-3)
+    assert np.abs(scaled).max() < 0.4 * np.abs(Scaling.fit(features, shared_scale=False).scaled(features)).max()
+    assert (np.diff(scaled[np.argsort(features[:, 1]), 1]) >= 0).all()
+    np.testing.assert_allclose(own.restore(scaled), features, rtol=1e-4, atol=1)
+    assert np.isfinite(own.scaled(np.full((1, 2), -3e38, np.float32))).all()
+    assert own.restore(np.full((1, 2), 1e6, np.float32)).tolist() == [features.max(axis=0).tolist()]
+    assert Scaling(**own.arrays()).scaled(features).tobytes() == scaled.tobytes()
+    with pytest.raises(ValueError, match="squared loss"):
+        Scaling.fit(features, loss="cosine", shared_scale=False, tails="logarithmic")

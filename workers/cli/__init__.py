@@ -17,7 +17,9 @@ from workers.cli import (
     config,
     dead_letters,
     demo,
+    denoise,
     evaluate,
+    generate,
     inspect,
     publish,
     recommend,
@@ -46,6 +48,8 @@ app.add_typer(publish.app, name="publish")
 app.command()(recommend.recommend)
 app.command()(recommend.similar)
 app.command()(inspect.inspect)
+app.command()(denoise.denoise)
+app.command()(generate.generate)
 app.add_typer(dead_letters.app, name="dead-letters")
 app.command()(anomalies.anomalies)
 app.command()(status.status)

@@ -3,17 +3,21 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from typing import Final, cast
+from typing import Final, NamedTuple, cast
 
 import msgspec
+import numpy as np
 import redis
+from numpy.typing import NDArray
 
 from schemas.events import Attribute
 from schemas.keys import Keys, bucket_of
+from schemas.records import CodeRecord, version_tag
 from workers.lookup import StoredItem, current_version, find_item
 
 # The settings allow no more partitions.
 MAX_PARTITIONS: Final = 1024
+_BUCKETS_AT_A_TIME: Final = 256
 TITLE: Final = "title"
 _ATTRIBUTES: Final = msgspec.json.Decoder(dict[str, Attribute])
 
@@ -25,6 +29,13 @@ def partition_count(client: redis.Redis, position_key: Callable[[int], str]) -> 
         pipeline.exists(position_key(partition))
     found = pipeline.execute()
     return max((partition + 1 for partition, exists in enumerate(found) if exists), default=0)
+
+
+class StoredCodes(NamedTuple):
+    """The items that have a code, in the order of their ids, and the codes, uint8 ``[n, code_bytes]``."""
+
+    ids: list[str]
+    codes: NDArray[np.uint8]
 
 
 class StoredItems:
@@ -46,6 +57,27 @@ class StoredItems:
         if self.version is None:
             return None
         return find_item(self._redis, self._keys, self.version, len(self._partitions), item_id)
+
+    def codes(self) -> StoredCodes:
+        """Return all codes; a bucket is one read, and what is written meanwhile may be missing.
+
+        Raises:
+            WrongVersion: a record is of another model version.
+        """
+        records: dict[str, bytes] = {}
+        tag = version_tag(self.version or "")
+        for items in self._partitions:
+            buckets = int(cast(bytes | None, self._redis.hget(items.position, "buckets")) or 1)
+            for start in range(0, buckets, _BUCKETS_AT_A_TIME):
+                pipeline = self._redis.pipeline(transaction=False)
+                for bucket in range(start, min(start + _BUCKETS_AT_A_TIME, buckets)):
+                    pipeline.hgetall(items.codes(bucket))
+                for found in pipeline.execute():
+                    codes = {name.decode(): CodeRecord.unpack(data, tag).code for name, data in found.items()}
+                    records.update({name: code for name, code in codes.items() if code})
+        ids = sorted(records)
+        joined = np.frombuffer(b"".join(records[name] for name in ids), np.uint8)
+        return StoredCodes(ids, joined.reshape(len(ids), -1 if ids else 0))
 
     def titles(self, item_ids: Sequence[str]) -> dict[str, str]:
         """Return the ``title`` attribute of those items that have one; two round trips."""
