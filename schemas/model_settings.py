@@ -41,7 +41,7 @@ class ContentSettings(Section):
     )
     code_bytes: int = Field(32, ge=1, le=1024, description="Bytes of a code, with product and residual.")
     candidates: int = Field(
-        8, ge=1, le=16, description="Codes that are decoded to find an item's best, with residual; 1 is fastest."
+        8, ge=1, le=32, description="Codes that are decoded to find an item's best, with residual; 1 is fastest."
     )
     codec_epochs: int = Field(20, ge=1, description="Passes in which network and residual codec learn together.")
     tuning_epochs: int = Field(

@@ -72,11 +72,11 @@ def decoded_search(
     """Return what maps rows float32 ``[n, width]`` to the codes, uint8 ``[n, books]``, that decode best.
 
     The nearest sum of codewords is not always the one that decodes to the nearest row: of those that the
-    search ends with, the first ``candidates`` are decoded and compared.
+    search ends with, the first ``candidates`` are decoded and compared. The search keeps twice as many.
 
     Args:
         codebooks: ``[books, words, d]``.
-        candidates: codes compared, at most the search's width.
+        candidates: codes compared.
         encoder: maps ``[n, width]`` to latents ``[n, d]``.
         loss: of latents ``[m, d]`` and the rows ``[m, width]`` that they should decode to, ``[m]``.
         width: values of a row.
@@ -84,7 +84,7 @@ def decoded_search(
     books = len(codebooks)
 
     def search(rows: Any) -> Any:
-        codes = beam_search(encoder(rows), codebooks, BEAM)[:, :candidates]
+        codes = beam_search(encoder(rows), codebooks, max(BEAM, 2 * candidates))[:, :candidates]
         latents = codewords(tf.reshape(codes, (-1, books)), codebooks)
         losses = tf.reshape(loss(latents, tf.repeat(rows, candidates, axis=0)), (-1, candidates))
         return tf.cast(tf.gather(codes, tf.argmin(losses, axis=1), batch_dims=1), tf.uint8)

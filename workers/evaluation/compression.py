@@ -76,6 +76,8 @@ def ours(code_bytes: int, items: int, features: int) -> ContentSettings:
         epochs=0,
         codec="residual",
         code_bytes=code_bytes,
+        # The search takes time in proportion to both.
+        candidates=max(1, min(32, 256 // code_bytes)),
         codec_epochs=max(1, _ROWS // items),
         tuning_epochs=max(1, _TUNING_ROWS // items),
         shift_share=0.5,
