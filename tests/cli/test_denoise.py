@@ -33,7 +33,7 @@ def blobs(count: int, channels: int, seed: int) -> Floats:
     rows, columns = np.mgrid[:SIDE, :SIDE]
     spots = np.exp(-((rows - places[:, 0]) ** 2 + (columns - places[:, 1]) ** 2) / 6)
     coloured = spots[..., None] * random.uniform(0.3, 1, (count, 1, 1, channels))
-    return coloured.reshape(count, -1).astype(np.float32)
+    return np.asarray(coloured.reshape(count, -1), np.float32)
 
 
 def noisy(clean: Floats) -> Floats:
@@ -146,13 +146,14 @@ def test_images_of_any_colours_go_into_a_directory(
     shape = (SIDE, SIDE) if channels == 1 else (SIDE, SIDE, channels)
     clean = np.rint(blobs(2, channels, seed=4) * 255).reshape(-1, *shape)
     files = [tmp_path / "a.png", tmp_path / "b.png"]
-    before = np.rint(noisy(clean.astype(np.float32) / 255) * 255).astype(np.uint8)
+    before = np.rint(noisy((clean / 255).astype(np.float32)) * 255).astype(np.uint8)
     for path, pixels in zip(files, before, strict=True):
         Pictures.fromarray(pixels).save(path)
     done(run, model, tmp_path / "out", *files)
     for number, path in enumerate(files):
         after = np.asarray(Pictures.open(tmp_path / "out" / path.name))
-        assert (after.shape, after.dtype) == (shape, np.uint8)
+        assert after.shape == shape
+        assert after.dtype == np.uint8
         assert_nearer(after, before[number], clean[number])
 
 
@@ -202,7 +203,7 @@ def _bad_files(directory: Path) -> dict[str, Path]:
         "holds no array of numbers": _npy(directory / "text.npy", ["text"]),
         "is not an array that NumPy saved": _bytes(directory / "garbage.npy", b"garbage"),
         "has 3 x 5 pixels, the model takes 8 x 8": _png(directory / "small.png", np.zeros((3, 5), np.uint8)),
-        "has 16 bits a pixel": _png(directory / "deep.png", np.zeros((SIDE, SIDE), np.uint16)),  # type: ignore[arg-type]
+        "has 16 bits a pixel": _png(directory / "deep.png", np.zeros((SIDE, SIDE), np.uint16)),
         "garbage.png is not a PNG": _bytes(directory / "garbage.png", b"garbage"),
         "cut.png is not a PNG": _bytes(directory / "cut.png", good[:70]),
         "short.jsonl:2: WrongShape": _bytes(directory / "short.jsonl", line + b'{"item_id": "x", "features": [1]}'),
