@@ -9,34 +9,54 @@ import numpy as np
 
 from models.arrays import Doubles, Floats, Ints
 
+_COMPONENTS: Final = 100
+# A covariance in d dimensions needs more rows than d.
+_ROWS_PER_DIMENSION: Final = 10
 _LEAST_VARIANCE: Final = 1e-9
 
 
 class LatentDensity:
-    """A normal distribution with full covariance, fitted on latents float32 ``[n, latent_dim]``.
+    """A mixture of normal distributions with full covariances, fitted on latents float32 ``[n, latent_dim]``.
 
     The latents of a variational autoencoder are near its prior, not equal to it; sampling what they really are
-    gives better samples (Ghosh et al. 2020, "From variational to deterministic autoencoders", section 4).
+    gives better samples (Ghosh et al. 2020, "From variational to deterministic autoencoders", section 4, which uses
+    such a mixture too). Latents belong to the component that k-means finds.
     """
 
-    def __init__(self, latents: Floats) -> None:
+    def __init__(self, latents: Floats, components: int = _COMPONENTS) -> None:
+        count, width = latents.shape
+        components = max(1, min(components, count // (_ROWS_PER_DIMENSION * width)))
+        clusters = faiss.Kmeans(width, components, niter=20, seed=1, min_points_per_centroid=1)
+        clusters.train(np.ascontiguousarray(latents))
+        chosen = clusters.assign(np.ascontiguousarray(latents))[1]
         wide = latents.astype(np.float64)
-        self.mean: Doubles = wide.mean(axis=0)
-        values, vectors = np.linalg.eigh(np.atleast_2d(np.cov(wide.T, bias=True)))
-        self._root: Doubles = vectors * np.sqrt(np.maximum(values, _LEAST_VARIANCE))
+        parts = [part for component in range(components) if len(part := wide[chosen == component])]
+        self._shares: Doubles = np.array([len(part) for part in parts]) / count
+        self._means: list[Doubles] = [part.mean(axis=0) for part in parts]
+        self._roots = [_covariance_root(part) for part in parts]
+        self._root = _covariance_root(wide)
 
     def sample(self, count: int, seed: int) -> Floats:
         """Return latents, float32 ``[count, latent_dim]``."""
-        return np.asarray(self.mean + self._noise(count, seed), np.float32)
+        draws = np.random.default_rng(seed)
+        normal = draws.standard_normal((count, len(self._root)))
+        chosen = draws.choice(len(self._shares), size=count, p=self._shares)
+        samples = np.empty((count, len(self._root)), np.float32)
+        for component, (mean, root) in enumerate(zip(self._means, self._roots, strict=True)):
+            rows = chosen == component
+            samples[rows] = mean + normal[rows] @ root.T
+        return samples
 
     def around(self, latent: Floats, spread: float, count: int, seed: int) -> Floats:
         """Return latents ``[count, latent_dim]`` around one ``[latent_dim]``; ``spread`` 1 is that of all items."""
-        return np.asarray(latent + spread * self._noise(count, seed), np.float32)
+        normal = np.random.default_rng(seed).standard_normal((count, len(self._root)))
+        return np.asarray(latent + spread * (normal @ self._root.T), np.float32)
 
-    def _noise(self, count: int, seed: int) -> Doubles:
-        normal = np.random.default_rng(seed).standard_normal((count, len(self.mean)))
-        noise: Doubles = normal @ self._root.T
-        return noise
+
+def _covariance_root(rows: Doubles) -> Doubles:
+    values, vectors = np.linalg.eigh(np.atleast_2d(np.cov(rows.T, bias=True)))
+    root: Doubles = vectors * np.sqrt(np.maximum(values, _LEAST_VARIANCE))
+    return root
 
 
 def interpolated(first: Floats, last: Floats, count: int) -> Floats:

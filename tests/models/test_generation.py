@@ -15,6 +15,14 @@ def test_samples_have_the_mean_and_covariance_of_the_latents() -> None:
     np.testing.assert_allclose(np.cov(samples.T), np.cov(latents.T), atol=0.1 * np.abs(np.cov(latents.T)).max())
 
 
+def test_samples_are_where_the_latents_are_and_not_between() -> None:
+    sides = np.random.default_rng(0).choice([-5, 5], size=(4000, 1))
+    latents = (sides + np.random.default_rng(1).normal(size=(4000, 2))).astype(np.float32)
+    samples = LatentDensity(latents, components=2).sample(1000, seed=2)
+    assert (np.abs(samples.mean(axis=1)) > 2).all()
+    assert 0.4 < np.mean(samples[:, 0] > 0) < 0.6
+
+
 def test_around_a_latent_the_spread_is_a_share_of_that_of_all() -> None:
     latents = np.random.default_rng(0).normal(size=(5000, 2)).astype(np.float32)
     centre = np.array([5, 5], np.float32)
