@@ -205,7 +205,7 @@ def generation(
     epochs: Annotated[int | None, typer.Option(min=1, help="Fewer for a quick look.")] = None,
     as_json: Annotated[bool, _JSON] = False,
 ) -> None:
-    """Make images up, and compare them with samples of a normal distribution in PCA's coordinates.
+    """Make images up, and compare them with samples of distributions of principal components.
 
     frechet is the Fréchet distance to the test images, in the features of a classifier of clothes; copy_ratio is
     how far samples are from the nearest training image, as a multiple of how far test images are.
@@ -225,7 +225,8 @@ def generation(
     for name, quality in {
         "latentstream": result.latentstream,
         "standard prior": result.prior,
-        "PCA and normal": result.pca_gaussian,
+        "PCA, normal": result.pca_gaussian,
+        "PCA, mixture": result.pca_mixture,
         "training images": result.real,
     }.items():
         typer.echo(f"{name:16} Fréchet distance {quality.frechet:8.3f}  copy ratio {quality.copy_ratio:.2f}")

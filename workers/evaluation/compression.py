@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import itertools
+import re
 import time
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
@@ -11,6 +13,7 @@ import faiss
 import msgspec
 import numpy as np
 from matplotlib.figure import Figure
+from matplotlib.ticker import ScalarFormatter
 
 from models.arrays import Floats
 from models.compression_baselines import Compressor, baselines
@@ -107,15 +110,23 @@ def draw(found: Sequence[Row], name: str, path: Path) -> None:
     """Write the rate-distortion plot."""
     figure = Figure(figsize=(7, 4.5), layout="constrained")
     axes = figure.subplots()
-    kinds = {row.method.rstrip("0123456789 ") if row.baseline else row.method: row.baseline for row in found}
-    for method in dict.fromkeys(row.method for row in found):
-        points = sorted((row.bytes_per_item, row.mse) for row in found if row.method == method)
-        ours_too = method in kinds and not kinds[method]
-        axes.plot(*zip(*points, strict=True), "o-", label=method, linewidth=3 if ours_too else 1)
+    for method, family in itertools.groupby(sorted(found, key=_family), _family):
+        rows = list(family)
+        # Of those with different numbers of components, the best at each size.
+        least = {row.bytes_per_item: row.mse for row in sorted(rows, key=lambda row: -row.mse)}
+        sizes = sorted(least)
+        axes.plot(sizes, [least[size] for size in sizes], "o-", label=method, linewidth=1 if rows[0].baseline else 3)
     axes.set(xlabel="bytes an item", ylabel="mean squared error of test items", yscale="log", title=name)
     axes.set_xscale("log", base=2)
-    axes.legend()
+    axes.xaxis.set_major_formatter(ScalarFormatter())
+    axes.yaxis.set_major_formatter(ScalarFormatter())
+    axes.yaxis.set_minor_formatter(ScalarFormatter())
+    figure.legend(loc="outside right center")
     figure.savefig(path, dpi=120)
+
+
+def _family(row: Row) -> str:
+    return re.sub(r" [0-9]+ ", " ", row.method)
 
 
 class _Clipped(NamedTuple):
