@@ -32,7 +32,9 @@ def evaluate(*arguments: str) -> str:
 def test_samples_are_nearer_to_images_than_those_of_a_normal_distribution(tmp_path: Path) -> None:
     plot = tmp_path / "generation.png"
     told = json.loads(evaluate("generation", "--items", "2000", "--epochs", "8", "--plot", str(plot)))
-    assert told["real"]["frechet"] < told["latentstream"]["frechet"] < told["pca_gaussian"]["frechet"]
+    # So small a run holds out 100 images, too few for "real" to be the floor.
+    assert told["latentstream"]["frechet"] < told["pca_gaussian"]["frechet"] / 2
+    assert told["latentstream"]["frechet"] < told["pca_mixture"]["frechet"]
     assert told["latentstream"]["copy_ratio"] > 0.1
     assert 0 < told["active_units"] <= told["width"]
     assert plot.read_bytes().startswith(b"\x89PNG")
