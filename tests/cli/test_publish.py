@@ -95,7 +95,14 @@ def test_control_c_counts_what_has_arrived(settings: Settings) -> None:
     with (
         closing(connections.consumer(settings, None)) as consumer,
         subprocess.Popen(
-            command, cwd=REPOSITORY, env=environment(settings), stdin=pipe, stderr=pipe, text=True
+            command,
+            cwd=REPOSITORY,
+            env=environment(settings),
+            stdin=pipe,
+            stderr=pipe,
+            text=True,
+            # Tests that run in the background of a shell ignore the signal, and what they start would, too.
+            preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
         ) as process,
     ):
         assert process.stdin is not None

@@ -50,6 +50,7 @@ def test_progress_is_told() -> None:
     train(boards.both(), QUICK, "x", seen.append)
     assert list(dict.fromkeys(step.stage for step in seen)) == [
         "Content autoencoder",
+        "Content decoder",
         "Interaction autoencoder, finding the number of epochs",
         "Interaction autoencoder, on all interactions",
     ]
