@@ -16,6 +16,8 @@ from schemas.events import MAX_DIMENSION, Identifier
 MAX_K: Final = 1000
 RequestId = Annotated[str, Meta(pattern=r"^[A-Za-z0-9_.-]{1,64}$")]
 Count = Annotated[int, Meta(ge=1, le=MAX_K)]
+# Items that the query wants to see in no case.
+Excluded = Annotated[list[Identifier], Meta(max_length=1000)]
 
 
 class Recommendations(msgspec.Struct, frozen=True):
@@ -46,6 +48,7 @@ class UserQuery(msgspec.Struct, tag="user", tag_field="type", frozen=True, forbi
     id: RequestId
     user_id: Identifier
     k: Count = 10
+    exclude: Excluded = []
 
 
 class ItemsQuery(msgspec.Struct, tag="items", tag_field="type", frozen=True, forbid_unknown_fields=True):
@@ -54,6 +57,7 @@ class ItemsQuery(msgspec.Struct, tag="items", tag_field="type", frozen=True, for
     id: RequestId
     item_ids: Annotated[list[Identifier], Meta(min_length=1, max_length=500)]
     k: Count = 10
+    exclude: Excluded = []
 
 
 class VectorQuery(msgspec.Struct, tag="vector", tag_field="type", frozen=True, forbid_unknown_fields=True):
@@ -62,6 +66,7 @@ class VectorQuery(msgspec.Struct, tag="vector", tag_field="type", frozen=True, f
     id: RequestId
     features: Annotated[list[float], Meta(min_length=1, max_length=MAX_DIMENSION)]
     k: Count = 10
+    exclude: Excluded = []
 
 
 class SimilarQuery(msgspec.Struct, tag="similar", tag_field="type", frozen=True, forbid_unknown_fields=True):
@@ -70,6 +75,7 @@ class SimilarQuery(msgspec.Struct, tag="similar", tag_field="type", frozen=True,
     id: RequestId
     item_id: Identifier
     k: Count = 10
+    exclude: Excluded = []
 
 
 class ReconstructQuery(msgspec.Struct, tag="reconstruct", tag_field="type", frozen=True, forbid_unknown_fields=True):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Container
+from itertools import islice
 from typing import Final
 
 import msgspec
@@ -13,7 +14,7 @@ import redis
 from schemas.documents import Recommendations, recommendation_order
 from schemas.keys import Keys
 from workers.catalogue import Catalogue
-from workers.ranking import SCORE_DIGITS, Ranked
+from workers.ranking import SCORE_DIGITS, Ranked, Wanted
 
 # Items kept by each partition. Forward decay lets a new item displace an old one whatever the count.
 KEPT: Final = 10_000
@@ -47,7 +48,7 @@ class Popularity:
         names = sorted(weights, key=lambda name: (-weights[name], name))
         servable = self._catalogue.servable(names)
         self._ranked = [(name, weights[name]) for name, ok in zip(names, servable, strict=True) if ok]
-        top = self.top(k)
+        top = self.top(Wanted(k))
         if top.items != self._written:
             document = Recommendations(
                 order=recommendation_order(0, 0),
@@ -61,9 +62,10 @@ class Popularity:
             self._redis.set(self._keys.popular, msgspec.json.encode(document))
             self._written = top.items
 
-    def top(self, k: int, without: Container[str] = ()) -> Ranked:
-        """Return the ``k`` most popular items that are not in ``without``; scores are shares of the first."""
-        best = [entry for entry in self._ranked if entry[0] not in without][:k]
+    def top(self, wanted: Wanted, without: Container[str] = ()) -> Ranked:
+        """Return the most popular items as ``wanted`` that are not in ``without``; scores are shares of the first."""
+        left = (entry for entry in self._ranked if entry[0] not in without and entry[0] not in wanted.exclude)
+        best = list(islice(left, wanted.k))
         first = best[0][1] if best else 0.0
         scores = [float(f"{2 ** (weight - first):.{SCORE_DIGITS}g}") for _, weight in best]
         return Ranked([name for name, _ in best], scores)

@@ -30,7 +30,7 @@ from workers.background import Background
 from workers.catalogue import Catalogue
 from workers.lookup import find_histories
 from workers.popularity import Popularity
-from workers.ranking import Ranked, Ranker
+from workers.ranking import Ranked, Ranker, Wanted
 
 log = structlog.get_logger()
 
@@ -170,21 +170,21 @@ class QueryServer(Background):
     ) -> dict[bytes, QueryReply]:
         if not weighted:
             return {}
-        longest = max(query.k for query, _ in weighted.values())
-        lists = self._ranker.for_histories([history for _, history in weighted.values()], longest)
+        wanted = [_wanted(query) for query, _ in weighted.values()]
+        lists = self._ranker.for_histories([history for _, history in weighted.values()], wanted)
         replies = {}
-        for (entry, (query, history)), ranked in zip(weighted.items(), lists, strict=True):
-            best = ranked if ranked.code else self._popularity.top(query.k, {item for item, _ in history})
-            replies[entry] = self._listed(query.id, best, query.k)
+        for (entry, (query, history)), one, ranked in zip(weighted.items(), wanted, lists, strict=True):
+            best = ranked if ranked.code else self._popularity.top(one, {item for item, _ in history})
+            replies[entry] = self._listed(query.id, best)
         return replies
 
     def _answer(self, query: QueryRequest) -> QueryReply:
         match query:
             case SimilarQuery():
                 self._require_known(query.item_id)
-                return self._listed(query.id, self._ranker.similar([query.item_id], query.k)[0], query.k)
+                return self._listed(query.id, self._ranker.similar([query.item_id], [_wanted(query)])[0])
             case VectorQuery():
-                return self._listed(query.id, self._ranker.near(self._vector(query.features), query.k)[0], query.k)
+                return self._listed(query.id, self._ranker.near(self._vector(query.features), [_wanted(query)])[0])
             case ReconstructQuery():
                 return self._reconstruction(query)
             case _:
@@ -222,8 +222,12 @@ class QueryServer(Background):
             raise BadQuery("a feature is too large for float32")
         return vector
 
-    def _listed(self, request_id: str, ranked: Ranked, k: int) -> QueryReply:
-        return QueryReply(request_id, "ok", self._bundle.version, items=ranked.items[:k], scores=ranked.scores[:k])
+    def _listed(self, request_id: str, ranked: Ranked) -> QueryReply:
+        return QueryReply(request_id, "ok", self._bundle.version, items=ranked.items, scores=ranked.scores)
+
+
+def _wanted(query: UserQuery | ItemsQuery | SimilarQuery | VectorQuery) -> Wanted:
+    return Wanted(query.k, exclude=frozenset(query.exclude))
 
 
 def _refusal(data: bytes, reason: str) -> QueryReply | None:

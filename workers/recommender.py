@@ -24,7 +24,7 @@ from workers.decoding import Decoded, Interaction, decode_records, interaction_d
 from workers.delivery import MAX_ARGUMENTS, Batch, FinishedList, ListWriter, PositionStore
 from workers.histories import Histories, popularity_terms
 from workers.popularity import KEPT, Popularity
-from workers.ranking import Ranked, Ranker
+from workers.ranking import Ranked, Ranker, Wanted
 from workers.source import Owned, PartitionRecords, Source
 
 log = structlog.get_logger()
@@ -183,12 +183,11 @@ class Recommender:
         """Rank all users of all partitions in one call of the model and one search."""
         pairs = [(lists, user) for lists in parts for user in lists.users]
         histories = [lists.histories.weighted(user) for lists, user in pairs]
-        ranked = self._ranker.for_histories(histories, self._settings.k)
-        for (lists, user), history, result in zip(pairs, histories, ranked, strict=True):
+        wanted = [Wanted(self._settings.k) for _ in pairs]
+        ranked = self._ranker.for_histories(histories, wanted)
+        for (lists, user), history, one, result in zip(pairs, histories, wanted, ranked, strict=True):
             # Without any known item there is no user code, and popularity has to do.
-            lists.ranked[user] = (
-                result if result.code else self._popularity.top(self._settings.k, {item for item, _ in history})
-            )
+            lists.ranked[user] = result if result.code else self._popularity.top(one, {item for item, _ in history})
 
     def _write_lists(self, lists: _Lists, following: int) -> None:
         order = recommendation_order(lists.owned.position.epoch, following)
