@@ -53,6 +53,11 @@ class LatentSpace(Protocol):
         """Whether the vocabulary itself is the catalogue, because no item was ever published."""
         ...
 
+    @property
+    def linear(self) -> bool:
+        """Whether a code is a weighted sum of the embeddings, up to a factor that each history has."""
+        ...
+
     def place(self, ids: Sequence[str], latents: Floats | None, has_latent: Mask) -> Placement:
         """Return where items lie, from their id or else from their content latent.
 
@@ -84,6 +89,7 @@ class ContentSpace:
     """
 
     seeded = False
+    linear = True
 
     def __init__(self, centre: Floats) -> None:
         self._centre = centre
@@ -150,6 +156,11 @@ class InteractionSpace:
         self._network = user_encoder
         self._encode = FixedBatch(user_encoder, self.embedding_dim)
         self._bridge = bridge
+
+    @property
+    def linear(self) -> bool:
+        """Whether a code is a weighted sum of the embeddings, up to a factor that each history has."""
+        return False  # There is a tanh between.
 
     @property
     def bridged(self) -> bool:
