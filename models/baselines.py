@@ -87,8 +87,22 @@ def top_unseen(scores: Doubles, histories: Histories, k: int) -> tuple[Ints, Flo
     Equal scores are ordered by item. ``scores`` is changed.
     """
     scores[histories.users, histories.items] = -np.inf
-    best = np.argsort(-scores, axis=1, kind="stable")[:, :k]
+    best = _largest(scores, min(k, scores.shape[1]))
     values = np.take_along_axis(scores, best, axis=1).astype(np.float32)
     best = np.where(np.isneginf(values), -1, best)
     missing = ((0, 0), (0, k - best.shape[1]))
     return np.pad(best, missing, constant_values=-1), np.pad(values, missing, constant_values=-np.inf)
+
+
+def _largest(scores: Doubles, k: int) -> Ints:
+    """Return the columns of the ``k`` largest scores of each row, largest first, equal ones by column."""
+    negative: Doubles = np.negative(scores)
+    chosen: Ints = np.argpartition(negative, k - 1, axis=1)[:, :k]
+    chosen.sort(axis=1)
+    values = np.take_along_axis(scores, chosen, axis=1)
+    smallest = values.min(axis=1, keepdims=True)
+    # Where more than one column has the smallest score that counts, chance has chosen among them.
+    for row in np.flatnonzero((scores >= smallest).sum(axis=1) > k):
+        chosen[row] = np.sort(np.argsort(negative[row], kind="stable")[:k])
+        values[row] = scores[row, chosen[row]]
+    return np.take_along_axis(chosen, np.argsort(-values, axis=1, kind="stable"), axis=1)

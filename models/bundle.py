@@ -28,7 +28,7 @@ from models.space import ContentSpace, InteractionSpace, LatentSpace
 
 __all__ = ["Bundle", "BundleError", "Manifest", "ModelParts", "save_bundle"]
 
-FORMAT_VERSION: Final = 2
+FORMAT_VERSION: Final = 3
 # Safe as the name of a directory and in a Redis key; never starts with a dot.
 VERSION_PATTERN: Final = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]{0,99}")
 

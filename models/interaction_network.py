@@ -1,4 +1,4 @@
-"""The training graph of the interaction autoencoder; its user encoder and arrays are what is kept."""
+"""The training of one interaction autoencoder step by step, and what is kept of it."""
 
 from __future__ import annotations
 
@@ -9,18 +9,19 @@ import numpy as np
 from models.arrays import Doubles, Floats, Ints
 from models.baselines import top_unseen
 from models.histories import Histories
-from models.interaction import InteractionConfig, build_user_encoder, weighted_bags
-from models.runtime import FixedBatch, compiled, keras, tf
+from models.interaction import Batch, InteractionConfig, build_autoencoder, weighted_bags
+from models.interaction.base import CANDIDATES
+from models.runtime import FixedBatch, keras, tf
 
-_LEARNING_RATE: Final = 2e-3
 _GRADIENT_NORM: Final = 100.0
-_KL_WEIGHT: Final = 0.03
-# The KL weight grows over this share of the steps (Liang et al. 2018, section 2.2.2).
-_WARM_UP: Final = 0.3
-_DROPOUT: Final = 0.1
-# Low, so that the first steps are not all noise.
-_FIRST_LOG_VARIANCE: Final = -1.0
-_USERS_AT_A_TIME: Final = 1024
+# The learning rate falls to this share of the first.
+_LAST_RATE: Final = 0.02
+_USERS_AT_A_TIME: Final = 512
+_INPUTS: Final = (
+    *(tf.TensorSpec((), tf.int32), tf.TensorSpec((None,), tf.int32), tf.TensorSpec((None,), tf.int32)),
+    *(tf.TensorSpec((None,), tf.float32), tf.TensorSpec((None,), tf.int32), tf.TensorSpec((None,), tf.int32)),
+    *(tf.TensorSpec((None,), tf.float32), tf.TensorSpec((None,), tf.int32), tf.TensorSpec((), tf.float32)),
+)
 
 
 class InteractionNetwork:
@@ -30,48 +31,50 @@ class InteractionNetwork:
         self.config = config
         self.items = items
         self._steps = steps
-
-        def dense(width: int, offset: int, name: str, bias: float | None = 0.0) -> Any:
-            return keras.layers.Dense(
-                width,
-                kernel_initializer=keras.initializers.GlorotUniform(seed=seed + offset),
-                use_bias=bias is not None,
-                bias_initializer=keras.initializers.Constant(bias or 0.0),
-                name=name,
-            )
-
-        self.user_encoder = build_user_encoder(config, seed)
-        history = keras.Input((items,), name="history")
-        self._embedding = dense(config.hidden, 1, "embedding", None)
-        bag = self._embedding(history)
-        mean = self.user_encoder(bag)
-        hidden = keras.layers.Activation("tanh")(bag)
-        log_variance = dense(config.user_dim, 2, "log_variance", _FIRST_LOG_VARIANCE)(hidden)
-        self._encoder = keras.Model(history, [mean, log_variance])
-        self._output = dense(items, 3, "scores")
-        self._output.build((None, config.user_dim))
-        code = keras.Input((config.user_dim,), name="code")
-        self.model = keras.Model([history, code], [*self._encoder(history), self._output(code)])
-        self._step = self._compiled_step()
+        self._seed = seed
+        self.autoencoder = build_autoencoder(config, items, seed)
+        self.user_encoder = self.autoencoder.user_encoder
+        self._train = [self._compiled_step(group) for group in range(len(self.autoencoder.groups))]
+        self._group = 0
         self._encode = FixedBatch(self.user_encoder, config.hidden)
 
-    def train_step(self, inputs: Floats, targets: Floats, seed: tuple[int, int]) -> float:
-        """Take one step on dense ``[users, items]`` inputs and targets; return the loss."""
-        progress = min(1.0, seed[1] / (_WARM_UP * self._steps))
-        loss = self._step(inputs, targets, np.float32(_KL_WEIGHT * progress), np.array(seed, np.float32))
-        return float(loss.numpy())
+    def begin_epoch(self, epoch: int) -> None:
+        """Do what is due before an epoch."""
+        self._group = self.autoencoder.begin_epoch(epoch)
+
+    def train_step(self, inputs: Histories, targets: Histories, step: int) -> float:
+        """Take one step from the early parts of some histories to the late ones; return the loss.
+
+        Target weights count as they are, input weights are scaled to length 1.
+        """
+        seed = np.array([self._seed, step], np.int32)
+        candidates, log_inclusion = np.arange(self.items), 0.0
+        if self.items > CANDIDATES:
+            candidates = np.random.default_rng([self._seed, step]).integers(0, self.items, CANDIDATES)
+            log_inclusion = np.log(CANDIDATES / self.items)
+        batch = Batch(
+            len(inputs),
+            inputs.users,
+            inputs.items,
+            inputs.unit_weights(),
+            targets.users,
+            targets.items,
+            targets.weights,
+            candidates,
+            log_inclusion,
+        )
+        tensors = [tf.cast(value, spec.dtype) for value, spec in zip(batch, _INPUTS, strict=True)]
+        return float(self._train[self._group](*tensors, seed, np.float32(step / self._steps)).numpy())
 
     @property
     def embeddings(self) -> Floats:
         """Input embeddings, float32 ``[items, hidden]``."""
-        weights: Floats = self._embedding.get_weights()[0]
-        return weights
+        return self.autoencoder.embeddings
 
     @property
     def retrieval(self) -> Floats:
         """Retrieval vectors ``[w, b]``, float32 ``[items, user_dim + 1]``."""
-        kernel, bias = self._output.get_weights()
-        return np.concatenate([kernel.T, bias[:, None]], axis=1)
+        return self.autoencoder.retrieval
 
     def user_codes(self, histories: Histories) -> Floats:
         """Return the users' codes, float32 ``[users, user_dim]``."""
@@ -89,26 +92,20 @@ class InteractionNetwork:
             values.append(best)
         return np.concatenate(found), np.concatenate(values)
 
-    def _compiled_step(self) -> Any:
-        schedule = keras.optimizers.schedules.CosineDecay(_LEARNING_RATE, max(1, self._steps), alpha=0.02)
+    def _compiled_step(self, group: int) -> Any:
+        variables = self.autoencoder.groups[group]
+        schedule = keras.optimizers.schedules.CosineDecay(
+            self.autoencoder.learning_rate, max(1, self._steps), alpha=_LAST_RATE
+        )
         optimizer = keras.optimizers.Adam(schedule, global_clipnorm=_GRADIENT_NORM)
-        variables = self.model.trainable_variables
         optimizer.build(variables)
-        matrix = (None, self.items)
 
-        @compiled(matrix, matrix, (), (2,))
-        def step(inputs: Any, targets: Any, kl_weight: Any, seed: Any) -> Any:
-            seed = tf.cast(seed, tf.int32)
-            kept = tf.random.stateless_uniform(tf.shape(inputs), seed) >= _DROPOUT
-            inputs = tf.math.l2_normalize(tf.where(kept, inputs, 0.0), axis=1)
+        def step(*tensors: Any) -> Any:
+            *batch, seed, progress = tensors
             with tf.GradientTape() as tape:
-                mean, log_variance = self._encoder(inputs)
-                noise = tf.random.stateless_normal(tf.shape(mean), seed + tf.constant([1, 0]))
-                code = mean + tf.exp(0.5 * log_variance) * noise
-                likelihood = tf.reduce_sum(tf.nn.log_softmax(self._output(code)) * targets, axis=1)
-                kl = 0.5 * tf.reduce_sum(tf.square(mean) + tf.exp(log_variance) - 1 - log_variance, axis=1)
-                loss = tf.reduce_mean(kl_weight * kl - likelihood)
+                loss = self.autoencoder.loss(Batch(*batch), seed, progress, group)
             optimizer.apply_gradients(zip(tape.gradient(loss, variables), variables, strict=True))
             return loss
 
-        return step
+        signature = [*_INPUTS, tf.TensorSpec((2,), tf.int32), tf.TensorSpec((), tf.float32)]
+        return tf.function(step, input_signature=signature, autograph=False)

@@ -15,7 +15,8 @@ import numpy as np
 from models.arrays import Floats, Ints, Mask, float_matrix, unit_rows
 from models.bridge import Bridge
 from models.files import load_arrays, load_weights, save_arrays, save_weights
-from models.interaction import InteractionConfig, build_user_encoder, weighted_bags
+from models.interaction import InteractionConfig, build_user_encoder, is_linear, weighted_bags
+from models.retrieval_codes import RetrievalCodes
 from models.runtime import FixedBatch
 
 _ARRAYS: Final = "space.npz"
@@ -128,7 +129,7 @@ class InteractionSpace:
     Args:
         config: the architecture.
         item_ids: the trained items, in the order of the rows of the arrays.
-        retrieval: float32 ``[n, user_dim + 1]``.
+        codes: the retrieval vectors as they are kept, n of them.
         embeddings: float32 ``[n, hidden]``.
         user_encoder: the Keras model from bags to user codes.
         bridge: from content latents to ``[retrieval, embedding]``; None where too few items have features.
@@ -139,7 +140,7 @@ class InteractionSpace:
         self,
         config: InteractionConfig,
         item_ids: Sequence[str],
-        retrieval: Floats,
+        codes: RetrievalCodes,
         embeddings: Floats,
         user_encoder: Any,
         bridge: Bridge | None,
@@ -151,16 +152,22 @@ class InteractionSpace:
         self.dim = config.user_dim
         self.embedding_dim = config.hidden
         self.vocabulary = {name: row for row, name in enumerate(item_ids)}
-        self._retrieval = float_matrix(retrieval, self.dim + 1, "retrieval vectors")
+        self._codes = codes
+        self._retrieval = float_matrix(codes.decode(), self.dim + 1, "retrieval vectors")
         self._embeddings = float_matrix(embeddings, self.embedding_dim, "embeddings")
         self._network = user_encoder
         self._encode = FixedBatch(user_encoder, self.embedding_dim)
         self._bridge = bridge
 
     @property
+    def code_bytes(self) -> int:
+        """Bytes of the code that a trained item is ranked by."""
+        return self._codes.code_bytes
+
+    @property
     def linear(self) -> bool:
         """Whether a code is a weighted sum of the embeddings, up to a factor that each history has."""
-        return False  # There is a tanh between.
+        return is_linear(self.config)
 
     @property
     def bridged(self) -> bool:
@@ -191,7 +198,7 @@ class InteractionSpace:
 
     def save(self, directory: Path) -> None:
         """Write the space's files into ``directory``."""
-        save_arrays(directory / _ARRAYS, {"retrieval": self._retrieval, "embeddings": self._embeddings})
+        save_arrays(directory / _ARRAYS, {**self._codes.arrays(), "embeddings": self._embeddings})
         save_weights(directory / _USER_ENCODER, self._network)
         if self._bridge is not None:
             self._bridge.save(directory)
@@ -203,7 +210,7 @@ class InteractionSpace:
         """Return the space that :meth:`save` wrote."""
         encoder = build_user_encoder(config)
         load_weights(directory / _USER_ENCODER, encoder)
+        arrays = load_arrays(directory / _ARRAYS)
         bridge = Bridge.load(directory) if bridged else None
-        return cls(
-            config, item_ids, **load_arrays(directory / _ARRAYS), user_encoder=encoder, bridge=bridge, seeded=seeded
-        )
+        codes, embeddings = RetrievalCodes.load(arrays), arrays["embeddings"]
+        return cls(config, item_ids, codes, embeddings, encoder, bridge, seeded=seeded)

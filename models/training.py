@@ -25,8 +25,9 @@ from models.content_training import TrainedContent, train_content
 from models.errors import TooLittleDataError
 from models.fitting import ReportEpoch
 from models.histories import Histories, Interactions
-from models.interaction import InteractionConfig
+from models.interaction import interaction_config
 from models.interaction_training import train_interactions
+from models.retrieval_codes import RetrievalCodes
 from models.space import ContentSpace, InteractionSpace, LatentSpace
 from models.splits import split_items
 from schemas.model_settings import ContentSettings, ModelSettings
@@ -257,7 +258,7 @@ def _train_space(
     progress: Callable[[Progress], None] | None,
 ) -> tuple[LatentSpace, Floats, dict[str, float]]:
     """Return the interaction space, the training users' codes and the metrics."""
-    config = InteractionConfig(settings.interaction_hidden, settings.user_dim)
+    config = interaction_config(settings)
     trained = train_interactions(
         histories,
         len(trained_items),
@@ -278,8 +279,9 @@ def _train_space(
             content.latents[rows], targets, network.config.user_dim + 1, counts, settings.seed
         )
     names = [data.item_ids[item] for item in trained_items]
+    codes = RetrievalCodes.fit(network.retrieval, settings.item_bytes, settings.seed)
     space = InteractionSpace(
-        config, names, network.retrieval, network.embeddings, network.user_encoder, bridge, seeded=not data.published
+        config, names, codes, network.embeddings, network.user_encoder, bridge, seeded=not data.published
     )
     return space, trained.user_codes, metrics
 

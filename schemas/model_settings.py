@@ -7,6 +7,8 @@ from typing import Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
+InteractionKind = Literal["multdae", "multvae", "recvae", "elsa", "contrastive"]
+
 
 class Section(BaseModel):
     """A group of settings. Unknown names are errors."""
@@ -71,7 +73,13 @@ class ModelSettings(Section):
 
     registry: Path | None = Field(None, description="Directory of model bundles; default: `models` under `home`.")
     content: ContentSettings = ContentSettings()
+    interaction_kind: InteractionKind = Field(
+        "multvae", description="Kind of interaction autoencoder; the README says what each is for."
+    )
     user_dim: int = Field(64, ge=1, le=1024, description="Width of the user code.")
+    item_bytes: int = Field(
+        64, ge=1, le=1024, description="Bytes for the vector that an item is ranked by, without its bias."
+    )
     interaction_hidden: int = Field(256, ge=1, description="Width of the interaction encoder's first layer.")
     interaction_epochs: int = Field(100, ge=1, description="Most passes over the users; stops early.")
     seed: int = Field(0, ge=0, description="Two trainings with the same seed and data give the same model.")

@@ -1,0 +1,67 @@
+"""A linear autoencoder trained by a contrastive loss: the softmax over cosines, with a temperature.
+
+    u = bag / |bag|,     score_i = u . w_i,     rows of W of length 1
+    loss = -log softmax(score / temperature) of the held-out items
+
+The softmax over cosines is that of SimpleX and of Wu et al. 2022 (arXiv:2201.02327, "On the Effectiveness of
+Sampled Softmax Loss for Item Recommendation"), whose users have embeddings of their own; here a user is a sum of
+items, so that one never seen in training has a code as well.
+"""
+
+from __future__ import annotations
+
+from typing import Any, ClassVar, Final
+
+import numpy as np
+
+from models.arrays import Floats
+from models.interaction.base import ENCODER_NAME, Batch, InteractionAutoencoder, bags, negative_log_likelihood
+from models.interaction.config import InteractionConfig
+from models.runtime import keras, tf
+
+_TEMPERATURE: Final = 0.1
+# Of the first values. Lengths do not count, but the larger they are the slower directions change.
+_SPREAD: Final = 0.1
+
+
+class Contrastive(InteractionAutoencoder):
+    """One table for the history, one for the items that are ranked."""
+
+    linear: ClassVar[bool] = True
+    learning_rate: ClassVar[float] = 1e-2
+    input_share: ClassVar[tuple[float, float]] = (0.5, 0.9)
+
+    def __init__(self, config: InteractionConfig, items: int, seed: int) -> None:
+        super().__init__(config, items, seed)
+        self._embeddings, self._vectors = (
+            tf.Variable(keras.initializers.RandomNormal(stddev=_SPREAD, seed=seed + n)((items, config.user_dim)))
+            for n in (1, 2)
+        )
+
+    @staticmethod
+    def build_user_encoder(config: InteractionConfig, seed: int) -> Any:  # noqa: ARG004
+        """Return the Keras model from bags to user codes."""
+        bag = keras.Input((config.hidden,), name="bag")
+        return keras.Model(bag, keras.layers.UnitNormalization(name="code")(bag), name=ENCODER_NAME)
+
+    @property
+    def trainable(self) -> list[Any]:
+        """Both tables."""
+        return [self._embeddings, self._vectors]
+
+    def loss(self, batch: Batch, seed: Any, progress: Any, group: int) -> Any:  # noqa: ARG002
+        """Return the negative log-likelihood of the targets."""
+        codes = self.user_encoder(bags(self._embeddings, batch))
+        vectors = tf.math.l2_normalize(self._vectors, axis=1) / _TEMPERATURE
+        return negative_log_likelihood(codes, vectors, tf.zeros(self.items), batch)
+
+    @property
+    def embeddings(self) -> Floats:
+        """Input embeddings, float32 ``[items, user_dim]``."""
+        values: Floats = self._embeddings.numpy()
+        return values
+
+    @property
+    def retrieval(self) -> Floats:
+        """Rows of length 1 and a bias of 0, float32 ``[items, user_dim + 1]``."""
+        return np.pad(tf.math.l2_normalize(self._vectors, axis=1).numpy(), ((0, 0), (0, 1)))

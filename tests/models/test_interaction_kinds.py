@@ -1,0 +1,157 @@
+"""The contract of every kind of interaction autoencoder, on a checker-board whose right answers are known."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import get_args
+
+import numpy as np
+import pytest
+
+from models.histories import Histories
+from models.index import LatentIndex
+from models.interaction import KINDS, InteractionConfig, interaction_config, weighted_bags
+from models.interaction.base import CANDIDATES
+from models.interaction_network import InteractionNetwork
+from models.interaction_training import TrainedInteractions, train_interactions
+from models.retrieval_codes import RetrievalCodes
+from models.space import InteractionSpace
+from schemas.model_settings import InteractionKind, ModelSettings
+from tests.models import boards
+
+DIM = 8
+# Encoder and decoder of RecVAE take turns, the decoder has every fourth epoch.
+EPOCHS = {"recvae": 240}
+
+
+def test_every_kind_of_the_settings_is_there() -> None:
+    assert set(KINDS) == set(get_args(InteractionKind))
+
+
+def quiet(done: int, total: int, note: str) -> None:
+    pass
+
+
+def config_of(kind: InteractionKind) -> InteractionConfig:
+    return interaction_config(ModelSettings(interaction_kind=kind, user_dim=DIM, interaction_hidden=24))
+
+
+@pytest.fixture(scope="module", params=sorted(KINDS))
+def kind(request: pytest.FixtureRequest) -> InteractionKind:
+    name: InteractionKind = request.param
+    return name
+
+
+@pytest.fixture(scope="module")
+def histories() -> Histories:
+    return Histories.of(boards.board(), boards.SIDE)
+
+
+@pytest.fixture(scope="module")
+def trained(kind: InteractionKind, histories: Histories) -> TrainedInteractions:
+    return train_interactions(
+        histories,
+        boards.SIDE,
+        config_of(kind),
+        epochs=EPOCHS.get(kind, 60),
+        seed=1,
+        report_trial=quiet,
+        report_final=quiet,
+    )
+
+
+def space_of(network: InteractionNetwork, item_bytes: int = 64) -> InteractionSpace:
+    codes = RetrievalCodes.fit(network.retrieval, item_bytes, 0)
+    return InteractionSpace(
+        network.config, boards.names(), codes, network.embeddings, network.user_encoder, None, seeded=True
+    )
+
+
+def test_recommends_the_items_of_ones_colour(trained: TrainedInteractions, histories: Histories) -> None:
+    found, _ = trained.network.recommend(histories, 1)
+    # Everybody lacks one item of their colour.
+    assert np.mean(found[:, 0] == np.arange(boards.SIDE)) > 0.8
+
+
+def test_somebody_new_has_a_code_at_once(trained: TrainedInteractions) -> None:
+    stranger = Histories(np.array([0, 2]), np.array([1, 5]), np.ones(2, np.float32), np.zeros(2))
+    found, _ = trained.network.recommend(stranger, 10)
+    assert np.mean(found[0] % 2 == 1) > 0.9
+
+
+def test_shapes(trained: TrainedInteractions) -> None:
+    network = trained.network
+    assert network.retrieval.shape == (boards.SIDE, DIM + 1)
+    assert network.embeddings.shape == (boards.SIDE, network.config.hidden)
+    assert trained.user_codes.shape == (boards.SIDE, DIM)
+    assert {array.dtype for array in (network.retrieval, network.embeddings, trained.user_codes)} == {
+        np.dtype(np.float32)
+    }
+
+
+def test_a_flat_index_returns_what_the_decoder_ranks_first(trained: TrainedInteractions, histories: Histories) -> None:
+    network = trained.network
+    index = LatentIndex(DIM + 1)
+    index.upsert(np.arange(boards.SIDE), network.retrieval)
+    queries = np.pad(trained.user_codes, ((0, 0), (0, 1)), constant_values=1)
+    seen = np.split(histories.items, histories.indptr[1:-1])
+    scores, slots = index.search(queries, 5, seen)
+    ranked, values = network.recommend(histories, 5)
+    np.testing.assert_allclose(scores, values, rtol=1e-4, atol=1e-5)
+    assert np.mean(slots == ranked) > 0.99  # Scores that tie in float32 may change places.
+
+
+def test_saved_and_loaded_codes_are_the_same(
+    trained: TrainedInteractions, histories: Histories, tmp_path: Path
+) -> None:
+    space = space_of(trained.network)
+    space.save(tmp_path)
+    loaded = InteractionSpace.load(tmp_path, space.config, boards.names(), bridged=False, seeded=True)
+    everything = np.zeros(boards.SIDE, bool)
+    placements = [each.place(boards.names(), None, everything) for each in (space, loaded)]
+    for old, new in zip(*placements, strict=True):
+        np.testing.assert_array_equal(old, new)
+    bags = weighted_bags(trained.network.embeddings, histories.indptr, histories.items, histories.weights)
+    np.testing.assert_array_equal(space.user_codes(bags), loaded.user_codes(bags))
+    assert loaded.code_bytes == space.code_bytes
+
+
+def test_the_same_seed_gives_the_same_model(kind: InteractionKind, histories: Histories) -> None:
+    first, second = (
+        train_interactions(
+            histories, boards.SIDE, config_of(kind), epochs=5, seed=3, report_trial=quiet, report_final=quiet
+        )
+        for _ in range(2)
+    )
+    np.testing.assert_array_equal(first.network.retrieval, second.network.retrieval)
+    np.testing.assert_array_equal(first.user_codes, second.user_codes)
+
+
+@pytest.mark.parametrize("kind", [kind for kind, built in KINDS.items() if built.linear], scope="module")
+def test_linear_kinds_have_codes_that_are_sums(trained: TrainedInteractions) -> None:
+    """Else explanations of theirs would not add up to the score."""
+    rng = np.random.default_rng(0)
+    bags = rng.standard_normal((3, DIM)).astype(np.float32)
+    bags[2] = bags[0] + bags[1]
+    codes = np.asarray(trained.network.user_encoder(bags))
+    factors = np.linalg.norm(bags, axis=1) / np.linalg.norm(codes, axis=1)
+    unscaled = codes * factors[:, None]
+    np.testing.assert_allclose(unscaled[2], unscaled[0] + unscaled[1], rtol=1e-4, atol=1e-5)
+
+
+def test_a_catalogue_larger_than_the_sample_is_trained(kind: InteractionKind) -> None:
+    """With sampled candidates; a tensor of users x catalogue would be 1.3 GB here."""
+    items, users = 40 * CANDIDATES, 1024
+    rng = np.random.default_rng(0)
+    lengths = np.full(users, 6)
+    taste = rng.integers(0, 4, users)
+    rows = (rng.integers(0, 5, (users, 6)) + 5 * taste[:, None]).ravel()
+    indptr = np.concatenate([[0], np.cumsum(lengths)])
+    histories = Histories(indptr, rows, np.ones(len(rows), np.float32), np.zeros(len(rows)))
+    network = InteractionNetwork(config_of(kind), items, 20, seed=0)
+    half = histories.places < 3
+    losses = []
+    for step in range(20):
+        network.begin_epoch(0)
+        losses.append(network.train_step(histories.rows(half), histories.rows(~half), step))
+    assert losses[-1] < losses[0]
