@@ -6,14 +6,17 @@ without the items of the history.
 
 from __future__ import annotations
 
-from typing import Protocol, Self
+from collections.abc import Callable
+from typing import Any, Final, Protocol, Self
 
 import numpy as np
+from scipy import linalg
 
 from models.arrays import Doubles, Floats, Ints
 from models.histories import Histories
 
-_USERS_AT_A_TIME = 1024
+_USERS_AT_A_TIME: Final = 512
+_LARGE: Final = 10_000
 
 
 class Recommender(Protocol):
@@ -37,7 +40,7 @@ class Popularity:
 
     def recommend(self, histories: Histories, k: int) -> tuple[Ints, Floats]:
         """Return item indices and counts, ``[users, k]``."""
-        return top_unseen(np.tile(self._scores, (len(histories), 1)), histories, k)
+        return in_blocks(lambda some: np.tile(self._scores, (len(some), 1)), histories, k)
 
 
 class Ease:
@@ -47,38 +50,57 @@ class Ease:
     of a history x are ``x B``.
     """
 
-    def __init__(self, weights: Doubles) -> None:
+    def __init__(self, weights: Floats | Doubles) -> None:
         self._weights = weights
 
     @classmethod
     def fit(cls, histories: Histories, items: int, ridge: float) -> Self:
-        """Solve for the weights; needs memory of ``items`` squared.
+        """Solve for the weights.
+
+        It needs memory for one matrix of ``items`` squared: float64, or float32 from 10,000 items on.
 
         Raises:
             ValueError: ``ridge`` is not positive, which would make the problem singular.
+            MemoryError: there is not enough.
         """
         if ridge <= 0:
             raise ValueError(f"ridge must be positive, not {ridge}")
-        gram = np.zeros((items, items))
-        for start in range(0, len(histories), _USERS_AT_A_TIME):
-            users = np.arange(start, min(start + _USERS_AT_A_TIME, len(histories)))
-            dense = histories.take(users).dense(items).astype(np.float64)
-            gram += dense.T @ dense
+        matrix = histories.sparse(items).astype(np.float64)
+        gram = (matrix.T @ matrix).astype(_precision(items)).toarray(order="F")
         gram[np.diag_indices(items)] += ridge
-        precision = np.linalg.inv(gram)
-        weights = -precision / np.diag(precision)
+        # In place: the Cholesky factor, then the lower half of the inverse, which is symmetric.
+        lapack: Any = linalg.get_lapack_funcs(("potrf", "potri"), (gram,))
+        potrf, potri = lapack
+        factor, failed = potrf(gram, lower=True, overwrite_a=True, clean=False)
+        if not failed:
+            weights, failed = potri(factor, lower=True, overwrite_c=True)
+        if failed:
+            raise ValueError(f"the problem is singular in {gram.dtype}: choose a larger ridge than {ridge}")
+        for column in range(items):
+            weights[column, column:] = weights[column:, column]
+        diagonal = weights.diagonal().copy()
+        weights /= -diagonal
         np.fill_diagonal(weights, 0)
         return cls(weights)
 
     def recommend(self, histories: Histories, k: int) -> tuple[Ints, Floats]:
         """Return item indices and scores, ``[users, k]``."""
-        found, scores = [], []
-        for start in range(0, len(histories), _USERS_AT_A_TIME):
-            some = histories.take(np.arange(start, min(start + _USERS_AT_A_TIME, len(histories))))
-            ids, values = top_unseen(some.dense(len(self._weights)) @ self._weights, some, k)
-            found.append(ids)
-            scores.append(values)
-        return np.concatenate(found), np.concatenate(scores)
+        items = len(self._weights)
+        return in_blocks(lambda some: (some.sparse(items) @ self._weights).astype(np.float64), histories, k)
+
+
+def in_blocks(score: Callable[[Histories], Doubles], histories: Histories, k: int) -> tuple[Ints, Floats]:
+    """Return :func:`top_unseen` of the dense scores ``[users, items]`` of some histories at a time."""
+    parts = [
+        top_unseen(score(some), some, k)
+        for start in range(0, len(histories), _USERS_AT_A_TIME)
+        if len(some := histories.take(np.arange(start, min(start + _USERS_AT_A_TIME, len(histories)))))
+    ]
+    return np.concatenate([ids for ids, _ in parts]), np.concatenate([scores for _, scores in parts])
+
+
+def _precision(items: int) -> type[np.floating]:
+    return np.float64 if items < _LARGE else np.float32
 
 
 def top_unseen(scores: Doubles, histories: Histories, k: int) -> tuple[Ints, Floats]:

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from typing import Self
 
 import numpy as np
+import scipy.sparse as sp
 
 from models.arrays import Doubles, Floats, Ints, Mask
 
@@ -111,8 +112,6 @@ class Histories:
         order = np.lexsort((rng.random(len(self.items)), self.timestamps, self.users))
         return Histories(self.indptr, self.items[order], self.weights[order], self.timestamps[order])
 
-    def dense(self, items: int) -> Floats:
+    def sparse(self, items: int) -> sp.csr_array:
         """Return the weights as a matrix, float32 ``[users, items]``."""
-        matrix = np.zeros((len(self), items), np.float32)
-        matrix[self.users, self.items] = self.weights
-        return matrix
+        return sp.csr_array((self.weights, self.items, self.indptr), shape=(len(self), items))

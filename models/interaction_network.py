@@ -7,7 +7,7 @@ from typing import Any, Final
 import numpy as np
 
 from models.arrays import Doubles, Floats, Ints
-from models.baselines import top_unseen
+from models.baselines import in_blocks
 from models.histories import Histories
 from models.interaction import Batch, InteractionConfig, build_autoencoder, weighted_bags
 from models.interaction.base import CANDIDATES
@@ -16,7 +16,6 @@ from models.runtime import FixedBatch, keras, tf
 _GRADIENT_NORM: Final = 100.0
 # The learning rate falls to this share of the first.
 _LAST_RATE: Final = 0.02
-_USERS_AT_A_TIME: Final = 512
 _INPUTS: Final = (
     *(tf.TensorSpec((), tf.int32), tf.TensorSpec((None,), tf.int32), tf.TensorSpec((None,), tf.int32)),
     *(tf.TensorSpec((None,), tf.float32), tf.TensorSpec((None,), tf.int32), tf.TensorSpec((None,), tf.int32)),
@@ -82,15 +81,13 @@ class InteractionNetwork:
 
     def recommend(self, histories: Histories, k: int) -> tuple[Ints, Floats]:
         """Return item indices and scores, ``[users, k]``, as the baselines do."""
-        codes, vectors = self.user_codes(histories).astype(np.float64), self.retrieval.astype(np.float64)
-        found, values = [], []
-        for start in range(0, len(histories), _USERS_AT_A_TIME):
-            users = np.arange(start, min(start + _USERS_AT_A_TIME, len(histories)))
-            scores: Doubles = codes[users] @ vectors[:, :-1].T + vectors[:, -1]
-            ids, best = top_unseen(scores, histories.take(users), k)
-            found.append(ids)
-            values.append(best)
-        return np.concatenate(found), np.concatenate(values)
+        vectors = self.retrieval.astype(np.float64)
+
+        def score(some: Histories) -> Doubles:
+            scores: Doubles = self.user_codes(some).astype(np.float64) @ vectors[:, :-1].T + vectors[:, -1]
+            return scores
+
+        return in_blocks(score, histories, k)
 
     def _compiled_step(self, group: int) -> Any:
         variables = self.autoencoder.groups[group]

@@ -52,9 +52,9 @@ def test_only_rows_of_one_time_are_shuffled() -> None:
     assert [item // 4 for item in shuffled.items] == [item // 4 for item in range(12)]
 
 
-def test_dense_has_the_weights() -> None:
+def test_the_matrix_has_the_weights() -> None:
     histories = Histories.of(interactions((0, 1, 2, 1), (1, 0, 3, 1)), 2)
-    assert histories.dense(3).tolist() == [[0, 2, 0], [3, 0, 0]]
+    assert histories.sparse(3).toarray().tolist() == [[0, 2, 0], [3, 0, 0]]
 
 
 def test_columns_of_different_lengths_are_refused() -> None:
