@@ -10,7 +10,8 @@ import msgspec
 import typer
 from rich.console import Console
 
-from schemas.model_settings import ContentSettings
+from schemas.model_settings import ContentSettings, InteractionKind, ModelSettings
+from schemas.settings import Settings
 from workers.cli.terminal import console, printable
 
 if TYPE_CHECKING:  # Importing it for real imports TensorFlow.
@@ -270,6 +271,74 @@ def _line(row: Row) -> str:
         + (f"recall@10 {row.recall_at_10:.3f}  " if row.recall_at_10 is not None else "")
         + f"encodes {row.encode_items_per_s:9,.0f}/s  decodes {row.decode_items_per_s:9,.0f}/s"
     )
+
+
+@app.command()
+def recommendation(
+    dataset: Annotated[
+        Literal["ml-100k", "gowalla"],
+        typer.Option(help="gowalla is not fetched: put it into HOME/datasets/gowalla, or give --data."),
+    ] = "ml-100k",
+    data: Annotated[
+        Path | None,
+        typer.Option(
+            exists=True,
+            file_okay=False,
+            help="Any directory with train.npz, valid.npz and test.npz (sparse, users x items), or interactions.csv"
+            " (user,item,timestamp).",
+        ),
+    ] = None,
+    protocol: Annotated[
+        Literal["weak", "strong"],
+        typer.Option(help="weak: users of the training, later items. strong: users held out of it."),
+    ] = "weak",
+    model: Annotated[InteractionKind, typer.Option(help="Kind of interaction autoencoder.")] = "contrastive",
+    dim: Annotated[int, typer.Option(min=1, max=1024, help="Width of the user code.")] = 256,
+    item_bytes: Annotated[int, typer.Option("--bytes", min=1, max=1024, help="Bytes an item.")] = 64,
+    epochs: Annotated[int, typer.Option(min=1, help="Most passes over the users.")] = 60,
+    seeds: Annotated[int, typer.Option(min=1, help="Random choices of held-out users, in strong.")] = 5,
+    ease_ridge: Annotated[float | None, typer.Option(min=1e-6, help="EASE's parameter; chosen if not given.")] = None,
+    as_json: Annotated[bool, _JSON] = False,
+) -> None:
+    """Rank items for users, by the model exactly and as it is served, and compare with EASE and popularity.
+
+    Served means through the codes of the items and the index. Recall is the share of the items to be found that
+    are among the first k; in strong it is that of at most k, as Liang et al. (2018) have it. Coverage is the
+    share of the catalogue that stands in some list, novelty the mean of -log2 of the share of users who have a
+    listed item.
+    """
+    from workers.datasets import interactions
+    from workers.evaluation import recommendation
+
+    home = Settings().home / "datasets"
+    if data is not None:
+        split = interactions.from_directory(data)
+    elif dataset == "gowalla":
+        split = interactions.from_directory(home / "gowalla")
+    else:
+        split = interactions.movielens_100k(home / "movielens-100k")
+    settings = ModelSettings(interaction_kind=model, user_dim=dim, item_bytes=item_bytes, interaction_epochs=epochs)
+    report = _reporter(Console(stderr=True))
+    if protocol == "weak":
+        result = recommendation.weak(split, settings, ease_ridge, report)
+    else:
+        result = recommendation.strong(split, settings, ease_ridge, seeds, report)
+    if as_json:
+        typer.echo(msgspec.json.encode(result))
+        return
+    rows = {
+        "exact": result.exact,
+        "served": result.served,
+        "ease": result.baselines.ease,
+        "popularity": result.baselines.popularity,
+    }
+    for name, figures in rows.items():
+        if figures is not None:
+            shown = "  ".join(f"{figure} {value:.4f}" for figure, value in figures.items() if figure.endswith("@20"))
+            typer.echo(f"{name:10}  {shown}")
+    for note in result.notes:
+        typer.echo(note)
+    typer.echo(f"{result.bytes_per_item} bytes an item, trained in {result.train_seconds:.0f} s")
 
 
 def _reporter(screen: Console) -> Callable[[str], ReportEpoch]:

@@ -6,13 +6,14 @@ import csv
 import gzip
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Final, NamedTuple
+from typing import Any, Final, NamedTuple
 
 import numpy as np
 import scipy.sparse as sp
 
 from models.arrays import Floats
 from models.histories import Histories, Interactions
+from schemas.events import InteractionEvent
 from workers.datasets import movielens
 from workers.errors import Repairable
 
@@ -26,7 +27,7 @@ class UnusableData(Repairable):
 
 
 class Split(NamedTuple):
-    """The histories of users 0 to n - 1, earlier and later part; ``features`` ``[items, width]`` where there are any."""
+    """The histories of users 0 to n - 1, earlier and later part; ``features`` are ``[items, width]`` or None."""
 
     name: str
     items: int
@@ -76,7 +77,7 @@ def movielens_100k(directory: Path) -> Split:
     films = {film: row for row, film in enumerate(data.films)}
     people = {person: row for row, person in enumerate(dict.fromkeys(event.user_id for event in data.interactions))}
 
-    def histories(events: list[movielens.InteractionEvent]) -> Histories:
+    def histories(events: list[InteractionEvent]) -> Histories:
         interactions = Interactions(
             np.array([people[event.user_id] for event in events], np.int64),
             np.array([films[event.item_id] for event in events], np.int64),
@@ -137,8 +138,8 @@ def _from_table(path: Path) -> Split:
 
 
 def _rows(path: Path) -> Iterator[tuple[str, str, float, float]]:
-    opened = gzip.open(path, "rt", encoding="utf-8", newline="") if path.suffix == ".gz" else path.open(newline="")
-    with opened as lines:
+    opener: Any = gzip.open if path.suffix == ".gz" else open
+    with opener(path, "rt", encoding="utf-8", newline="") as lines:
         for number, fields in enumerate(csv.reader(lines), 1):
             if not fields or (number == 1 and fields[:2] == ["user", "item"]):
                 continue
