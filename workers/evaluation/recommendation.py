@@ -31,7 +31,7 @@ from models.space import InteractionSpace
 from schemas.model_settings import ModelSettings
 from workers.catalogue import Catalogue
 from workers.datasets.interactions import Split
-from workers.ranking import Ranker
+from workers.ranking import Ranker, Wanted
 
 LENGTHS: Final = (10, 20, 50, 100)
 LONGEST: Final = max(LENGTHS)
@@ -166,7 +166,7 @@ def serve(bundle: Bundle, histories: Histories, k: int) -> Ints:
                 [(str(item), float(weight)) for item, weight in zip(items, weights, strict=True)]
                 for items, weights in zip(per_user(some), np.split(some.weights, some.indptr[1:-1]), strict=True)
             ]
-            for row, found in enumerate(ranker.for_histories(named, k), start):
+            for row, found in enumerate(ranker.for_histories(named, [Wanted(k)] * len(named)), start):
                 ranked[row, : len(found.items)] = [int(name) for name in found.items]
         return ranked
     finally:
