@@ -79,11 +79,15 @@ class Histories:
         """The place of each row in its history, from 0."""
         return np.arange(len(self.items)) - np.repeat(self.indptr[:-1], self.lengths)
 
+    def norms(self) -> Doubles:
+        """Return the length of the weights of each history, ``[users]``."""
+        wide = self.weights.astype(np.float64)
+        lengths: Doubles = np.sqrt(np.bincount(self.users, wide * wide, minlength=len(self)))
+        return lengths
+
     def unit_weights(self) -> Floats:
         """Return the weights, those of each history scaled to length 1, float32."""
-        wide = self.weights.astype(np.float64)
-        squares = np.bincount(self.users, wide * wide, minlength=len(self))
-        return (wide / np.sqrt(squares[self.users])).astype(np.float32)
+        return (self.weights / self.norms()[self.users]).astype(np.float32)
 
     def rows(self, chosen: Mask) -> Histories:
         """Return the histories with the chosen rows only; every user stays, maybe with an empty history."""

@@ -16,10 +16,18 @@ from models.runtime import FixedBatch, keras, tf
 _GRADIENT_NORM: Final = 100.0
 # The learning rate falls to this share of the first.
 _LAST_RATE: Final = 0.02
-_INPUTS: Final = (
-    *(tf.TensorSpec((), tf.int32), tf.TensorSpec((None,), tf.int32), tf.TensorSpec((None,), tf.int32)),
-    *(tf.TensorSpec((None,), tf.float32), tf.TensorSpec((None,), tf.int32), tf.TensorSpec((None,), tf.int32)),
-    *(tf.TensorSpec((None,), tf.float32), tf.TensorSpec((None,), tf.int32), tf.TensorSpec((), tf.float32)),
+# In the order of the fields of a batch.
+_INPUTS: Final = Batch(
+    users=tf.TensorSpec((), tf.int32),
+    input_users=tf.TensorSpec((None,), tf.int32),
+    input_items=tf.TensorSpec((None,), tf.int32),
+    input_weights=tf.TensorSpec((None,), tf.float32),
+    input_shares=tf.TensorSpec((None,), tf.float32),
+    target_users=tf.TensorSpec((None,), tf.int32),
+    target_items=tf.TensorSpec((None,), tf.int32),
+    target_weights=tf.TensorSpec((None,), tf.float32),
+    candidates=tf.TensorSpec((None,), tf.int32),
+    log_inclusion=tf.TensorSpec((), tf.float32),
 )
 
 
@@ -41,10 +49,10 @@ class InteractionNetwork:
         """Do what is due before an epoch."""
         self._group = self.autoencoder.begin_epoch(epoch)
 
-    def train_step(self, inputs: Histories, targets: Histories, step: int) -> float:
+    def train_step(self, inputs: Histories, targets: Histories, input_shares: Floats, step: int) -> float:
         """Take one step from the early parts of some histories to the late ones; return the loss.
 
-        Target weights count as they are, input weights are scaled to length 1.
+        Target weights count as they are, input weights are scaled to length 1; see :class:`Batch`.
         """
         seed = np.array([self._seed, step], np.int32)
         candidates, log_inclusion = np.arange(self.items), 0.0
@@ -56,6 +64,7 @@ class InteractionNetwork:
             inputs.users,
             inputs.items,
             inputs.unit_weights(),
+            input_shares,
             targets.users,
             targets.items,
             targets.weights,

@@ -7,6 +7,7 @@ likelihood is taken over at most :data:`CANDIDATES` items.
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
+from collections.abc import Callable
 from typing import Any, ClassVar, Final, NamedTuple
 
 import numpy as np
@@ -26,14 +27,16 @@ ENCODER_NAME: Final = "user_encoder"
 class Batch(NamedTuple):
     """Histories cut in two, as pairs; ``users`` number the rows of the batch from 0.
 
-    Input weights of a user have length 1 together, as at inference. ``candidates`` are the items that the
-    softmax is taken over, and ``log_inclusion`` the logarithm of the share of the catalogue that they are.
+    Input weights of a user have length 1 together, as at inference; ``input_shares`` ``[users]`` is the length that
+    they had as a share of the whole history's. ``candidates`` are the items that the softmax is taken over, and
+    ``log_inclusion`` the logarithm of the share of the catalogue that they are.
     """
 
     users: Any  # scalar, the number of rows
     input_users: Any
     input_items: Any
     input_weights: Any
+    input_shares: Any
     target_users: Any
     target_items: Any
     target_weights: Any
@@ -51,8 +54,10 @@ class InteractionAutoencoder(ABC):
     # Whether a code is a weighted sum of what each item of the history contributes, up to a factor of its own.
     linear: ClassVar[bool]
     learning_rate: ClassVar[float] = 2e-3
-    # The share of a history that is the input in training is drawn between these; the rest are the targets.
+    # The share of a history that is the input in training is drawn between these. The rest are the targets,
+    # or the whole history is.
     input_share: ClassVar[tuple[float, float]] = (0.25, 1.0)
+    targets_whole: ClassVar[bool] = False
 
     def __init__(self, config: InteractionConfig, items: int, seed: int) -> None:
         self.config = config
@@ -132,18 +137,23 @@ def dropped_out(batch: Batch, rate: float, seed: Any) -> Any:
     return tf.cast(tf.random.stateless_uniform(tf.shape(batch.input_weights), seed) >= rate, tf.float32)
 
 
-def negative_log_likelihood(codes: Any, vectors: Any, bias: Any, batch: Batch) -> Any:
+def negative_log_likelihood(codes: Any, decode: Callable[[Any], tuple[Any, Any]], batch: Batch) -> Any:
     """Return the mean over users of the weighted ``-log p`` of the targets under a softmax over the items.
 
     Over a sample of candidates the sum of all items is estimated from theirs, and the target is added to it:
     the sampled softmax of Bengio and Senécal 2008 with a uniform proposal.
+
+    Args:
+        codes: user codes ``[users, user_dim]``.
+        decode: returns vectors ``[n, user_dim]`` and biases ``[n]`` of n items, given as indices. Only what is
+            asked for is computed.
+        batch: see above.
     """
-    sampled = tf.matmul(codes, tf.gather(vectors, batch.candidates), transpose_b=True)
-    sampled += tf.gather(bias, batch.candidates)
+    vectors, bias = decode(batch.candidates)
+    sampled = tf.matmul(codes, vectors, transpose_b=True) + bias
     rest = tf.gather(tf.reduce_logsumexp(sampled, axis=1) - batch.log_inclusion, batch.target_users)
-    found = tf.reduce_sum(
-        tf.gather(codes, batch.target_users) * tf.gather(vectors, batch.target_items), axis=1
-    ) + tf.gather(bias, batch.target_items)
+    vectors, bias = decode(batch.target_items)
+    found = tf.reduce_sum(tf.gather(codes, batch.target_users) * vectors, axis=1) + bias
     everything = tf.where(batch.log_inclusion < 0, tf.reduce_logsumexp(tf.stack([rest, found]), axis=0), rest)
     total = tf.reduce_sum(batch.target_weights * (everything - found))
     return total / tf.cast(batch.users, tf.float32)

@@ -52,8 +52,10 @@ class Contrastive(InteractionAutoencoder):
     def loss(self, batch: Batch, seed: Any, progress: Any, group: int) -> Any:  # noqa: ARG002
         """Return the negative log-likelihood of the targets."""
         codes = self.user_encoder(bags(self._embeddings, batch))
-        vectors = tf.math.l2_normalize(self._vectors, axis=1) / _TEMPERATURE
-        return negative_log_likelihood(codes, vectors, tf.zeros(self.items), batch)
+        return negative_log_likelihood(codes, self._decode, batch)
+
+    def _decode(self, items: Any) -> tuple[Any, float]:
+        return tf.math.l2_normalize(tf.gather(self._vectors, items), axis=1) / _TEMPERATURE, 0.0
 
     @property
     def embeddings(self) -> Floats:

@@ -1,14 +1,16 @@
 """ELSA: a linear shallow autoencoder with item embeddings of length 1 (Vančura et al. 2022, RecSys).
 
-    score(x) = x A A^T - x,     rows of A of length 1;     loss = |score(x)/|score(x)| - x/|x||^2
+    score(y) = y A A^T - y,     rows of A of length 1;     loss = |score(y)/|score(y)| - x/|x||^2
 
-The loss is exact and needs no vector as long as the catalogue: with u = x A, both ``|u A^T - x|`` and its product
-with x follow from u, x and the Gram matrix of A.
+There the input y is the history x itself; here it is a random part of it, which makes the autoencoder a denoising
+one. On MovieLens-100K (held-out users, validation, five seeds) that took NDCG@100 from .5533 to .5548; EASE had .5505.
+The loss is exact and needs no vector as long as the catalogue: with u = y A, both the length of ``u A^T - y`` and
+its product with x follow from u, x A and the Gram matrix of A.
 """
 
 from __future__ import annotations
 
-from typing import Any, ClassVar
+from typing import Any, ClassVar, Final
 
 import numpy as np
 
@@ -17,13 +19,15 @@ from models.interaction.base import ENCODER_NAME, Batch, InteractionAutoencoder,
 from models.interaction.config import InteractionConfig
 from models.runtime import keras, tf
 
+_TINY: Final = 1e-12
+
 
 class Elsa(InteractionAutoencoder):
     """One table for both sides; the code is the bag."""
 
     linear: ClassVar[bool] = True
-    # The whole history is input and target.
-    input_share: ClassVar[tuple[float, float]] = (1.0, 1.0)
+    input_share: ClassVar[tuple[float, float]] = (0.5, 1.0)
+    targets_whole: ClassVar[bool] = True
 
     def __init__(self, config: InteractionConfig, items: int, seed: int) -> None:
         super().__init__(config, items, seed)
@@ -44,11 +48,18 @@ class Elsa(InteractionAutoencoder):
         """Return the mean squared distance between the directions of history and scores."""
         vectors = tf.math.l2_normalize(self._table, axis=1)
         codes = bags(vectors, batch)
-        # x has length 1, so x . (u A^T - x) = |u|^2 - 1.
-        squares = tf.reduce_sum(tf.square(codes), axis=1)
+        weights = batch.target_weights[:, None]
+        wholes = tf.math.unsorted_segment_sum(
+            tf.gather(vectors, batch.target_items) * weights, batch.target_users, batch.users
+        )
+        squares = tf.math.unsorted_segment_sum(weights[:, 0] ** 2, batch.target_users, batch.users)
+        # y has length 1, and its product with x/|x| is the length it had as a share of x's.
+        products = (
+            tf.reduce_sum(codes * wholes, axis=1) * tf.math.rsqrt(tf.maximum(squares, _TINY)) - batch.input_shares
+        )
         gram = tf.matmul(vectors, vectors, transpose_a=True)
-        length = tf.reduce_sum(tf.matmul(codes, gram) * codes, axis=1) - 2 * squares + 1
-        return tf.reduce_mean(2 - 2 * (squares - 1) * tf.math.rsqrt(tf.maximum(length, 1e-12)))
+        lengths = tf.reduce_sum(tf.matmul(codes, gram) * codes, axis=1) - 2 * tf.reduce_sum(codes**2, axis=1) + 1
+        return tf.reduce_mean(2 - 2 * products * tf.math.rsqrt(tf.maximum(lengths, _TINY)))
 
     @property
     def embeddings(self) -> Floats:

@@ -29,4 +29,4 @@ class MultDae(MultinomialAutoencoder):
     def loss(self, batch: Batch, seed: Any, progress: Any, group: int) -> Any:  # noqa: ARG002
         """Return the negative log-likelihood of the targets."""
         codes = self.user_encoder(bags(self._embeddings, batch, dropped_out(batch, _DROPOUT, seed)))
-        return negative_log_likelihood(codes, self._vectors, self._bias, batch)
+        return negative_log_likelihood(codes, self.decode, batch)

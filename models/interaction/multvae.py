@@ -51,5 +51,5 @@ class MultVae(MultinomialAutoencoder):
         codes = mean + tf.exp(0.5 * log_variance) * noise
         kl = 0.5 * tf.reduce_sum(tf.square(mean) + tf.exp(log_variance) - 1 - log_variance, axis=1)
         kl_weight = _KL_WEIGHT * tf.minimum(1.0, progress / _WARM_UP)
-        likelihood = negative_log_likelihood(codes, self._vectors, self._bias, batch)
+        likelihood = negative_log_likelihood(codes, self.decode, batch)
         return likelihood + kl_weight * tf.reduce_mean(kl)

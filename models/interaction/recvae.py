@@ -68,7 +68,7 @@ class RecVae(MultinomialAutoencoder):
         mean, log_variance = self._posterior(bags(self._embeddings, batch, kept))
         noise = tf.random.stateless_normal(tf.shape(mean), seed + tf.constant([1, 0]))
         codes = mean + tf.exp(0.5 * log_variance) * noise
-        likelihood = negative_log_likelihood(codes, self._vectors, self._bias, batch)
+        likelihood = negative_log_likelihood(codes, self.decode, batch)
         if group:
             return likelihood
         old_mean, old_log_variance = self._old_posterior(bags(self._old_embeddings, batch))

@@ -10,11 +10,12 @@ import pytest
 
 from models.histories import Histories
 from models.index import LatentIndex
-from models.interaction import KINDS, InteractionConfig, interaction_config, weighted_bags
-from models.interaction.base import CANDIDATES
+from models.interaction import KINDS, Batch, InteractionConfig, build_autoencoder, interaction_config, weighted_bags
+from models.interaction.base import CANDIDATES, negative_log_likelihood
 from models.interaction_network import InteractionNetwork
 from models.interaction_training import TrainedInteractions, train_interactions
 from models.retrieval_codes import RetrievalCodes
+from models.runtime import tf
 from models.space import InteractionSpace
 from schemas.model_settings import InteractionKind, ModelSettings
 from tests.models import boards
@@ -153,5 +154,69 @@ def test_a_catalogue_larger_than_the_sample_is_trained(kind: InteractionKind) ->
     losses = []
     for step in range(20):
         network.begin_epoch(0)
-        losses.append(network.train_step(histories.rows(half), histories.rows(~half), step))
+        losses.append(
+            network.train_step(histories.rows(half), histories.rows(~half), np.full(users, 0.7, np.float32), step)
+        )
     assert losses[-1] < losses[0]
+
+
+def test_the_loss_of_elsa_is_that_of_the_dense_formula() -> None:
+    rng = np.random.default_rng(0)
+    whole = (rng.random((6, 10)) < 0.6) * rng.random((6, 10))
+    inputs = whole * (rng.random((6, 10)) < 0.7)
+    inputs[0] = whole[0]
+    elsa = build_autoencoder(config_of("elsa"), 10, 0)
+    rows = elsa.embeddings.astype(np.float64)
+    unit = inputs / np.linalg.norm(inputs, axis=1, keepdims=True)
+    scores = unit @ rows @ rows.T - unit
+    difference = scores / np.linalg.norm(scores, axis=1, keepdims=True) - whole / np.linalg.norm(
+        whole, axis=1, keepdims=True
+    )
+    batch = Batch(
+        users=6,
+        input_users=np.nonzero(inputs)[0],
+        input_items=np.nonzero(inputs)[1],
+        input_weights=np.float32(unit[inputs > 0]),
+        input_shares=np.float32(np.linalg.norm(inputs, axis=1) / np.linalg.norm(whole, axis=1)),
+        target_users=np.nonzero(whole)[0],
+        target_items=np.nonzero(whole)[1],
+        target_weights=np.float32(3 * whole[whole > 0]),
+        candidates=np.arange(10),
+        log_inclusion=np.float32(0),
+    )
+    loss = float(elsa.loss(batch, np.zeros(2, np.int32), np.float32(0), 0))
+    assert loss == pytest.approx(np.mean(np.sum(difference**2, axis=1)), rel=1e-5)
+
+
+@pytest.mark.parametrize("temperature", [1.0, 30.0])
+def test_the_sampled_likelihood_is_an_estimate_of_the_full_one(temperature: float) -> None:
+    rng = np.random.default_rng(1)
+    items, users = 2000, 8
+    vectors = (rng.standard_normal((items, 4)) * 0.3).astype(np.float32)
+    codes = rng.standard_normal((users, 4)).astype(np.float32) / temperature
+    logits = codes.astype(np.float64) @ vectors.T
+    targets = rng.integers(0, items, users)
+    full = np.mean(np.log(np.exp(logits).sum(axis=1)) - logits[np.arange(users), targets])
+
+    def decode(chosen: np.ndarray[tuple[int], np.dtype[np.int64]]) -> tuple[object, float]:
+        return tf.gather(vectors, chosen), 0.0
+
+    def likelihood(candidates: np.ndarray[tuple[int], np.dtype[np.int64]], log_inclusion: float) -> float:
+        nothing = np.empty(0, np.int64)
+        batch = Batch(
+            users=users,
+            input_users=nothing,
+            input_items=nothing,
+            input_weights=np.empty(0, np.float32),
+            input_shares=np.ones(users, np.float32),
+            target_users=np.arange(users),
+            target_items=targets,
+            target_weights=np.ones(users, np.float32),
+            candidates=candidates,
+            log_inclusion=np.float32(log_inclusion),
+        )
+        return float(negative_log_likelihood(tf.constant(codes), decode, batch))
+
+    assert likelihood(np.arange(items), 0.0) == pytest.approx(full, rel=1e-5)
+    samples = [likelihood(rng.integers(0, items, 500), np.log(500 / items)) for _ in range(40)]
+    assert np.mean(samples) == pytest.approx(full, abs=4 * np.std(samples) / np.sqrt(40) + 2e-3)
