@@ -10,9 +10,9 @@ import msgspec
 import typer
 from rich.console import Console
 
-from schemas.model_settings import ContentSettings, InteractionKind, ModelSettings
-from schemas.settings import Settings
-from workers.cli.terminal import console, printable
+from schemas.model_settings import ContentSettings
+from workers.cli.evaluate_recommendation import recommendation
+from workers.cli.terminal import console, epoch_reporter, printable
 
 if TYPE_CHECKING:  # Importing it for real imports TensorFlow.
     from models.fitting import ReportEpoch
@@ -54,7 +54,7 @@ def compression(
         return chosen.model_copy(update={"codec_epochs": epochs, "tuning_epochs": 1}) if epochs else chosen
 
     found = []
-    for row in compression.measure(rows, sizes or [16, 32], settings, _reporter(Console(stderr=True))):
+    for row in compression.measure(rows, sizes or [16, 32], settings, epoch_reporter(Console(stderr=True))):
         found.append(row)
         if not as_json:
             typer.echo(_line(row))
@@ -106,7 +106,7 @@ def _seed_reporter(screen: Console, name: str, seeds: int) -> Callable[[int, str
     """Return what says how far a data set is, where standard error is a terminal."""
 
     def reporter(seed: int, stage: str) -> ReportEpoch:
-        return _reporter(screen)(printable(f"{name}, half {seed + 1} of {seeds}: {stage}"))
+        return epoch_reporter(screen)(printable(f"{name}, half {seed + 1} of {seeds}: {stage}"))
 
     return reporter
 
@@ -141,7 +141,7 @@ def denoising(
     settings = denoising.ours(corruption, level, loaded)
     if epochs:
         settings = settings.model_copy(update={"epochs": epochs})
-    measured = denoising.measure(loaded, corruption, level, settings, _reporter(Console(stderr=True)))
+    measured = denoising.measure(loaded, corruption, level, settings, epoch_reporter(Console(stderr=True)))
     denoising.draw(measured, plot)
     result = measured.result
     if as_json:
@@ -178,7 +178,7 @@ def reduction(
 
     rows, maps = [], {}
     for row, latents in reduction.measure(
-        loaded, widths or reduction.WIDTHS, settings, _reporter(Console(stderr=True))
+        loaded, widths or reduction.WIDTHS, settings, epoch_reporter(Console(stderr=True))
     ):
         rows.append(row)
         if row.width == 2:
@@ -217,7 +217,7 @@ def generation(
     settings = generation.ours()
     if epochs:
         settings = settings.model_copy(update={"epochs": epochs})
-    generated = generation.measure(loaded, settings, _reporter(Console(stderr=True)))
+    generated = generation.measure(loaded, settings, epoch_reporter(Console(stderr=True)))
     generation.draw(generated, loaded, plot)
     result = generated.result
     if as_json:
@@ -253,7 +253,7 @@ def pretraining(
         settings = settings.model_copy(update={"epochs": epochs})
     rows = []
     for row in pretraining.measure(
-        loaded, labels or pretraining.LABELS, repeats, settings, _reporter(Console(stderr=True))
+        loaded, labels or pretraining.LABELS, repeats, settings, epoch_reporter(Console(stderr=True))
     ):
         rows.append(row)
         if not as_json:
@@ -273,82 +273,4 @@ def _line(row: Row) -> str:
     )
 
 
-@app.command()
-def recommendation(
-    dataset: Annotated[
-        Literal["ml-100k", "gowalla"],
-        typer.Option(help="gowalla is not fetched: put it into HOME/datasets/gowalla, or give --data."),
-    ] = "ml-100k",
-    data: Annotated[
-        Path | None,
-        typer.Option(
-            exists=True,
-            file_okay=False,
-            help="Any directory with train.npz, valid.npz and test.npz (sparse, users x items), or interactions.csv"
-            " (user,item,timestamp).",
-        ),
-    ] = None,
-    protocol: Annotated[
-        Literal["weak", "strong"],
-        typer.Option(help="weak: users of the training, later items. strong: users held out of it."),
-    ] = "weak",
-    model: Annotated[InteractionKind, typer.Option(help="Kind of interaction autoencoder.")] = "contrastive",
-    dim: Annotated[int, typer.Option(min=1, max=1024, help="Width of the user code.")] = 256,
-    item_bytes: Annotated[int, typer.Option("--bytes", min=1, max=1024, help="Bytes an item.")] = 64,
-    epochs: Annotated[int, typer.Option(min=1, help="Most passes over the users.")] = 60,
-    seeds: Annotated[int, typer.Option(min=1, help="Random choices of held-out users, in strong.")] = 5,
-    ease_ridge: Annotated[float | None, typer.Option(min=1e-6, help="EASE's parameter; chosen if not given.")] = None,
-    as_json: Annotated[bool, _JSON] = False,
-) -> None:
-    """Rank items for users, by the model exactly and as it is served, and compare with EASE and popularity.
-
-    Served means through the codes of the items and the index. Recall is the share of the items to be found that
-    are among the first k; in strong it is that of at most k, as Liang et al. (2018) have it. Coverage is the
-    share of the catalogue that stands in some list, novelty the mean of -log2 of the share of users who have a
-    listed item.
-    """
-    from workers.datasets import interactions
-    from workers.evaluation import recommendation
-
-    home = Settings().home / "datasets"
-    if data is not None:
-        split = interactions.from_directory(data)
-    elif dataset == "gowalla":
-        split = interactions.from_directory(home / "gowalla")
-    else:
-        split = interactions.movielens_100k(home / "movielens-100k")
-    settings = ModelSettings(interaction_kind=model, user_dim=dim, item_bytes=item_bytes, interaction_epochs=epochs)
-    report = _reporter(Console(stderr=True))
-    if protocol == "weak":
-        result = recommendation.weak(split, settings, ease_ridge, report)
-    else:
-        result = recommendation.strong(split, settings, ease_ridge, seeds, report)
-    if as_json:
-        typer.echo(msgspec.json.encode(result))
-        return
-    rows = {
-        "exact": result.exact,
-        "served": result.served,
-        "ease": result.baselines.ease,
-        "popularity": result.baselines.popularity,
-    }
-    for name, figures in rows.items():
-        if figures is not None:
-            shown = "  ".join(f"{figure} {value:.4f}" for figure, value in figures.items() if figure.endswith("@20"))
-            typer.echo(f"{name:10}  {shown}")
-    for note in result.notes:
-        typer.echo(note)
-    typer.echo(f"{result.bytes_per_item} bytes an item, trained in {result.train_seconds:.0f} s")
-
-
-def _reporter(screen: Console) -> Callable[[str], ReportEpoch]:
-    """Return what says how far a training is, where standard error is a terminal."""
-
-    def stage_reporter(stage: str) -> ReportEpoch:
-        def report(done: int, total: int, note: str) -> None:
-            if screen.is_terminal:
-                screen.print(f"{stage}: {done} of at most {total} epochs, {note}", end="\r")
-
-        return report
-
-    return stage_reporter
+app.command()(recommendation)

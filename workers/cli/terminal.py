@@ -4,14 +4,17 @@ from __future__ import annotations
 
 import json
 import sys
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from datetime import UTC, datetime
-from typing import Any, Final, Literal
+from typing import TYPE_CHECKING, Any, Final, Literal
 
 import typer
 from rich.box import SIMPLE_HEAD
 from rich.console import Console
 from rich.table import Table
+
+if TYPE_CHECKING:  # Importing it for real imports TensorFlow.
+    from models.fitting import ReportEpoch
 
 # Rich takes a pipe for 80 columns wide and would fold what another program reads.
 _PIPE_WIDTH: Final = 240
@@ -91,6 +94,19 @@ def size(count: float) -> str:
         if count >= length:
             return f"{count / length:.1f} {unit}"
     return f"{count:.0f} bytes"
+
+
+def epoch_reporter(screen: Console) -> Callable[[str], ReportEpoch]:
+    """Return what says how far a training is, where standard error is a terminal."""
+
+    def stage_reporter(stage: str) -> ReportEpoch:
+        def report(done: int, total: int, note: str) -> None:
+            if screen.is_terminal:
+                screen.print(f"{stage}: {done} of at most {total} epochs, {note}", end="\r")
+
+        return report
+
+    return stage_reporter
 
 
 def _escaped(character: str) -> str:
