@@ -7,7 +7,7 @@ from typing import Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
-InteractionKind = Literal["multdae", "multvae", "recvae", "elsa", "contrastive"]
+InteractionKind = Literal["multdae", "multvae", "recvae", "elsa", "contrastive", "hybrid"]
 
 
 class Section(BaseModel):

@@ -16,6 +16,7 @@ from models.interaction.base import Batch, InteractionAutoencoder
 from models.interaction.config import InteractionConfig
 from models.interaction.contrastive import Contrastive
 from models.interaction.elsa import Elsa
+from models.interaction.hybrid import Hybrid
 from models.interaction.multdae import MultDae
 from models.interaction.multvae import MultVae
 from models.interaction.recvae import RecVae
@@ -39,6 +40,7 @@ KINDS: Final[dict[InteractionKind, type[InteractionAutoencoder]]] = {
     "recvae": RecVae,
     "elsa": Elsa,
     "contrastive": Contrastive,
+    "hybrid": Hybrid,
 }
 
 

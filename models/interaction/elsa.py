@@ -40,13 +40,18 @@ class Elsa(InteractionAutoencoder):
         return keras.Model(bag, keras.layers.Identity(name="code")(bag), name=ENCODER_NAME)
 
     @property
+    def rows(self) -> Any:
+        """The rows of length 1, a tensor ``[items, user_dim]``."""
+        return tf.math.l2_normalize(self._table, axis=1)
+
+    @property
     def trainable(self) -> list[Any]:
         """The table."""
         return [self._table]
 
     def loss(self, batch: Batch, seed: Any, progress: Any, group: int) -> Any:  # noqa: ARG002
         """Return the mean squared distance between the directions of history and scores."""
-        vectors = tf.math.l2_normalize(self._table, axis=1)
+        vectors = self.rows
         codes = bags(vectors, batch)
         weights = batch.target_weights[:, None]
         wholes = tf.math.unsorted_segment_sum(
@@ -64,7 +69,7 @@ class Elsa(InteractionAutoencoder):
     @property
     def embeddings(self) -> Floats:
         """Rows of length 1, float32 ``[items, user_dim]``."""
-        values: Floats = tf.math.l2_normalize(self._table, axis=1).numpy()
+        values: Floats = self.rows.numpy()
         return values
 
     @property

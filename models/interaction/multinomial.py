@@ -21,6 +21,11 @@ class MultinomialAutoencoder(InteractionAutoencoder):
         self._vectors = table(items, config.user_dim, seed + 3, "vectors")
         self._bias = tf.Variable(tf.zeros(items), name="bias")
 
+    @property
+    def table(self) -> Any:
+        """The input embeddings, a variable ``[items, hidden]``."""
+        return self._embeddings
+
     def decode(self, items: Any) -> tuple[Any, Any]:
         """Return vectors and biases of items, given as indices."""
         return tf.gather(self._vectors, items), tf.gather(self._bias, items)

@@ -117,7 +117,7 @@ def test_saved_and_loaded_codes_are_the_same(
     assert loaded.code_bytes == space.code_bytes
 
 
-def test_the_same_seed_gives_the_same_model(kind: InteractionKind, histories: Histories) -> None:
+def test_the_same_seed_gives_the_same_model(kind: InteractionKind, histories: Histories, tmp_path: Path) -> None:
     first, second = (
         train_interactions(
             histories, boards.SIDE, config_of(kind), epochs=5, seed=3, report_trial=quiet, report_final=quiet
@@ -126,6 +126,12 @@ def test_the_same_seed_gives_the_same_model(kind: InteractionKind, histories: Hi
     )
     np.testing.assert_array_equal(first.network.retrieval, second.network.retrieval)
     np.testing.assert_array_equal(first.user_codes, second.user_codes)
+    for number, each in enumerate((first, second)):
+        (tmp_path / str(number)).mkdir()
+        space_of(each.network).save(tmp_path / str(number))
+    # The name of a version is a hash of its files.
+    for path in (tmp_path / "0").iterdir():
+        assert path.read_bytes() == (tmp_path / "1" / path.name).read_bytes(), path.name
 
 
 @pytest.mark.parametrize("kind", [kind for kind, built in KINDS.items() if built.linear], scope="module")
