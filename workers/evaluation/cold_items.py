@@ -20,7 +20,7 @@ from models.metrics import ndcg_at_k, recall_at_k
 from models.space import ContentSpace
 from models.training import Progress, TrainingData, train
 from schemas.model_settings import ModelSettings
-from workers.datasets.interactions import Split
+from workers.datasets.interactions import Split, UnusableData
 from workers.evaluation.recommendation import per_user
 
 K: Final = 20
@@ -47,10 +47,10 @@ def measure(split: Split, settings: ModelSettings, seeds: int, report: Callable[
     """Hide a tenth of the items, train, rank them; once for each seed.
 
     Raises:
-        ValueError: the items have no features.
+        UnusableData: the items have no features.
     """
     if split.features is None:
-        raise ValueError(f"the items of {split.name} have no features, which new items are recommended by")
+        raise UnusableData(f"the items of {split.name} have no features, which new items are recommended by")
     found = [_measure_once(split, settings.model_copy(update={"seed": seed}), report) for seed in range(seeds)]
 
     def mean(name: str) -> Figures:
@@ -96,7 +96,7 @@ def _measure_once(split: Split, settings: ModelSettings, report: Callable[[str],
     parts = train(data, settings, "evaluation", progress).parts
     content = parts.content
     if content is None:
-        raise ValueError(f"{split.name} has too few items to learn their content from")
+        raise UnusableData(f"{split.name} has too few items to learn their content from")
     # As the encoder stores them: what the bridge sees is decoded from a code.
     latents = content.latents(content.codes(features))
     names = [str(item) if not gone else "" for item, gone in enumerate(hidden)]

@@ -18,7 +18,7 @@ from models.fitting import ReportEpoch
 from models.histories import Histories
 from models.interaction_network import InteractionNetwork
 from schemas.model_settings import ModelSettings
-from workers.datasets.interactions import Split
+from workers.datasets.interactions import Split, UnusableData
 from workers.evaluation.recommendation import train
 
 K: Final = 10
@@ -52,11 +52,11 @@ def measure(split: Split, settings: ModelSettings, report: Callable[[str], Repor
     """Train on the first of the interactions and replay the others.
 
     Raises:
-        ValueError: the interactions have no times.
+        UnusableData: the interactions have no times.
     """
     whole = split.whole
     if not np.ptp(whole.timestamps):
-        raise ValueError(f"{split.name} has no times to replay by")
+        raise UnusableData(f"{split.name} has no times to replay by")
     end = float(np.quantile(whole.timestamps, _TRAINING_SHARE))
     early = whole.rows(whole.timestamps <= end)
     trained = train(early.take(np.flatnonzero(early.lengths >= _MIN_HISTORY)), split.items, settings, report)
