@@ -7,7 +7,7 @@ without the items of the history.
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any, Final, Protocol, Self
+from typing import Final, Protocol, Self
 
 import numpy as np
 from scipy import linalg
@@ -17,6 +17,8 @@ from models.histories import Histories
 
 _USERS_AT_A_TIME: Final = 512
 _LARGE: Final = 10_000
+# Rows that are inverted at once.
+_BLOCK: Final = 2048
 
 
 class Recommender(Protocol):
@@ -60,24 +62,16 @@ class Ease:
         It needs memory for one matrix of ``items`` squared: float64, or float32 from 10,000 items on.
 
         Raises:
-            ValueError: ``ridge`` is not positive, which would make the problem singular.
+            ValueError: ``ridge`` is not positive, which would make the problem singular, or too small.
             MemoryError: there is not enough.
         """
         if ridge <= 0:
             raise ValueError(f"ridge must be positive, not {ridge}")
         matrix = histories.sparse(items).astype(np.float64)
-        gram = (matrix.T @ matrix).astype(_precision(items)).toarray(order="F")
+        gram = (matrix.T @ matrix).astype(_precision(items)).toarray()
         gram[np.diag_indices(items)] += ridge
-        # In place: the Cholesky factor, then the lower half of the inverse, which is symmetric.
-        lapack: Any = linalg.get_lapack_funcs(("potrf", "potri"), (gram,))
-        potrf, potri = lapack
-        factor, failed = potrf(gram, lower=True, overwrite_a=True, clean=False)
-        if not failed:
-            weights, failed = potri(factor, lower=True, overwrite_c=True)
-        if failed:
-            raise ValueError(f"the problem is singular in {gram.dtype}: choose a larger ridge than {ridge}")
-        for column in range(items):
-            weights[column, column:] = weights[column:, column]
+        weights = gram
+        _invert(weights)
         diagonal = weights.diagonal().copy()
         weights /= -diagonal
         np.fill_diagonal(weights, 0)
@@ -97,6 +91,32 @@ def in_blocks(score: Callable[[Histories], Doubles], histories: Histories, k: in
         if len(some := histories.take(np.arange(start, min(start + _USERS_AT_A_TIME, len(histories)))))
     ]
     return np.concatenate([ids for ids, _ in parts]), np.concatenate([scores for _, scores in parts])
+
+
+def _invert(matrix: Floats | Doubles) -> None:
+    """Invert a symmetric positive definite matrix in place, by halves (Schur complement).
+
+    LAPACK's routines, as OpenBLAS 0.3 has them, crash from about 40,000 rows on; products of halves do not.
+
+    Raises:
+        ValueError: a block is singular in this precision.
+    """
+    half = len(matrix) // 2
+    if len(matrix) <= _BLOCK:
+        try:
+            matrix[:] = linalg.inv(matrix.astype(np.float64))
+        except linalg.LinAlgError as error:
+            raise ValueError(f"the problem is singular in {matrix.dtype}: choose a larger ridge") from error
+        return
+    upper, lower, cross = matrix[:half, :half], matrix[half:, half:], matrix[half:, :half]
+    _invert(upper)
+    product = cross @ upper
+    lower -= product @ cross.T
+    _invert(lower)
+    np.matmul(lower, product, out=cross)
+    upper += product.T @ cross
+    np.negative(cross, out=cross)
+    matrix[:half, half:] = cross.T
 
 
 def _precision(items: int) -> type[np.floating]:

@@ -33,6 +33,13 @@ def test_ease_solves_one_ridge_regression_an_item() -> None:
     np.testing.assert_allclose(scores, np.take_along_axis(expected, ids, axis=1), atol=1e-6)
 
 
+def test_a_large_matrix_is_inverted_by_halves(monkeypatch: pytest.MonkeyPatch) -> None:
+    whole = Ease.fit(HISTORIES, boards.SIDE, 10.0).recommend(HISTORIES, 5)
+    monkeypatch.setattr("models.baselines._BLOCK", 5)
+    halves = Ease.fit(HISTORIES, boards.SIDE, 10.0).recommend(HISTORIES, 5)
+    np.testing.assert_allclose(halves[1], whole[1], rtol=1e-6)
+
+
 def test_popularity_leaves_out_what_the_user_has() -> None:
     histories = Histories(np.array([0, 2, 4, 5]), np.array([0, 1, 1, 2, 1]), np.ones(5, np.float32), np.zeros(5))
     ids, scores = Popularity.fit(histories, 4).recommend(histories, 4)
