@@ -9,8 +9,8 @@ import numpy as np
 
 from models.arrays import Doubles, Floats, Ints, row_norms
 
-# FAISS selects at most so many on a GPU (`getMaxKSelection` in its GPU code).
-_GPU_LARGEST_K: Final = 2048
+# FAISS selects at most so many on a GPU (`getMaxKSelection` in its GPU code); the host is asked for more.
+LARGEST_FETCH: Final = 2048
 # FAISS takes 1.5 GB by default, next to a TensorFlow that needs the same memory.
 _GPU_SCRATCH_BYTES: Final = 64 << 20
 
@@ -75,7 +75,7 @@ class SealedPart:
     def search(self, queries: Floats, fetch: int) -> Top:
         """Return the ``fetch`` rows (or all) with the largest float32 inner products."""
         fetch = min(fetch, len(self))
-        searcher = self._gpu if self._gpu is not None and fetch <= _GPU_LARGEST_K else self._host
+        searcher = self._gpu if self._gpu is not None and fetch <= LARGEST_FETCH else self._host
         scores, rows = searcher.search(queries, fetch)
         return Top(scores, rows, _cut(scores, all_rows=fetch == len(self)))
 

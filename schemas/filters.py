@@ -22,8 +22,9 @@ import msgspec
 from schemas.events import Attribute
 
 MAX_FILTER_DEPTH: Final = 16
-# Conditions, values and combinations together.
-MAX_FILTER_SIZE: Final = 1000
+# Each condition is looked up in all items, and the values of one of them together.
+MAX_CONDITIONS: Final = 100
+MAX_VALUES: Final = 1000
 MAX_FILTER_BYTES: Final = 1 << 16
 _COMBINATIONS: Final = ("and", "or", "not")
 _BOUNDS: Final = ("gt", "gte", "lt", "lte")
@@ -134,14 +135,14 @@ def as_number(value: float) -> float:
     try:
         return float(value)
     except OverflowError:
-        return math.copysign(math.inf, value)
+        return math.inf if value > 0 else -math.inf
 
 
 class _Parser:
-    """Reads one document and counts its size."""
+    """Reads one document and counts what is in it."""
 
     def __init__(self) -> None:
-        self._size = 0
+        self._conditions = self._values = 0
 
     def filter(self, document: object, where: str, depth: int) -> Filter:
         if depth > MAX_FILTER_DEPTH:
@@ -151,7 +152,9 @@ class _Parser:
         return _all_of([self._member(str(name), value, where, depth) for name, value in document.items()])
 
     def _member(self, name: str, value: object, where: str, depth: int) -> Filter:
-        self._count()
+        self._conditions += 1
+        if self._conditions > MAX_CONDITIONS:
+            raise BadFilter(f"a filter has at most {MAX_CONDITIONS} conditions, this one has more")
         inside = f"{where}.{_cut(name)}"
         if name not in _COMBINATIONS:
             return self._condition(name, value, inside)
@@ -173,7 +176,6 @@ class _Parser:
         parts: list[Filter] = []
         bounds: dict[str, float] = {}
         for operator, operand in value.items():
-            self._count()
             inside = f"{where}.{_cut(str(operator))}"
             if operator == "in":
                 if not isinstance(operand, list):
@@ -189,8 +191,10 @@ class _Parser:
 
     def _one_of(self, attribute: str, values: list[object], where: str) -> OneOf:
         strings, numbers, booleans = set(), set(), set()
+        self._values += len(values)
+        if self._values > MAX_VALUES:
+            raise BadFilter(f"a filter has at most {MAX_VALUES} values, this one has more")
         for value in values:
-            self._count()
             if isinstance(value, str):
                 strings.add(value)
             elif isinstance(value, bool):
@@ -198,11 +202,6 @@ class _Parser:
             else:
                 numbers.add(_finite(value, where, "a string, a number or a boolean"))
         return OneOf(attribute, frozenset(strings), frozenset(numbers), frozenset(booleans))
-
-    def _count(self) -> None:
-        self._size += 1
-        if self._size > MAX_FILTER_SIZE:
-            raise BadFilter(f"a filter has at most {MAX_FILTER_SIZE} conditions and values, this one has more")
 
 
 def _range(attribute: str, bounds: dict[str, float]) -> Range:

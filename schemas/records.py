@@ -155,12 +155,14 @@ class LogEntry(msgspec.Struct, array_like=True, frozen=True):
 
     The stream id is ``<next>-0``: the offset after the batch. ``base`` is the offset before it; a
     reader whose position is not ``base`` has missed a trimmed entry and must load the buckets again.
-    ``records[i]`` is the code record of ``ids[i]``, empty for a deletion.
+    ``records[i]`` is the code record of ``ids[i]``, empty for a deletion; ``attributes[i]`` is its attributes as
+    JSON, empty where it has none.
     """
 
     base: int
     ids: list[str]
     records: list[bytes]
+    attributes: list[bytes]
 
     def pack(self) -> bytes:
         """Return the value of the entry's only field, ``batch`` (MessagePack)."""
@@ -168,8 +170,18 @@ class LogEntry(msgspec.Struct, array_like=True, frozen=True):
 
     @classmethod
     def unpack(cls, data: bytes) -> LogEntry:
-        """Return the entry in ``data``."""
-        return _LOG_DECODER.decode(data)
+        """Return the entry in ``data``.
+
+        Raises:
+            ValueError: it is none, or has another layout (an older version of this program wrote it).
+        """
+        try:
+            entry = _LOG_DECODER.decode(data)
+        except (msgspec.DecodeError, UnicodeDecodeError) as error:
+            raise ValueError(f"not an entry of a change log: {error}") from error
+        if not len(entry.ids) == len(entry.records) == len(entry.attributes):
+            raise ValueError("not an entry of a change log: its lists differ in length")
+        return entry
 
 
 _LOG_DECODER = msgspec.msgpack.Decoder(LogEntry)

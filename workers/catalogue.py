@@ -13,8 +13,11 @@ from numpy.typing import NDArray
 
 from models.bundle import Bundle
 from models.index import LatentIndex
+from schemas.events import Attribute
+from schemas.filters import Filter
 from schemas.records import CodeRecord, version_tag
 from workers import metrics
+from workers.attributes import ItemAttributes
 
 log = structlog.get_logger()
 
@@ -39,6 +42,7 @@ class Catalogue:
         self._ids: list[str] = []
         self._records: list[bytes] = []
         self._partitions: list[int] = []
+        self._attributes = ItemAttributes()
         self._known = np.zeros(_FIRST_CAPACITY, bool)
         self._servable = np.zeros(_FIRST_CAPACITY, bool)
         self._embeddings = np.zeros((_FIRST_CAPACITY, self._space.embedding_dim), np.float32)
@@ -51,19 +55,20 @@ class Catalogue:
         self.similarity = LatentIndex(self._space.dim + 1) if self._space.vocabulary else self.retrieval
         if self._space.seeded:
             ids = list(self._space.vocabulary)
-            self.apply(-1, ids, [self._bare] * len(ids))
+            self.apply(-1, ids, [self._bare] * len(ids), [b""] * len(ids))
 
-    def apply(self, partition: int, ids: Sequence[str], records: Sequence[bytes]) -> None:
-        """Take over the code records of ``ids``; an empty record deletes the item.
+    def apply(self, partition: int, ids: Sequence[str], records: Sequence[bytes], attributes: Sequence[bytes]) -> None:
+        """Take over the code records and the attributes (JSON, or empty) of ``ids``; an empty record deletes the item.
 
         Of ids that stand there more than once the last counts.
         """
-        latest = dict(zip(ids, records, strict=True))
+        latest = {name: both for name, *both in zip(ids, records, attributes, strict=True)}
         with self._lock:
-            kept = {name: record for name, data in latest.items() if (record := self._checked(name, data))}
+            kept = {name: record for name, (data, _) in latest.items() if (record := self._checked(name, data))}
             self._remove([name for name in latest if name not in kept])
             if kept:
-                self._upsert(partition, kept, [latest[name] for name in kept])
+                self._upsert(partition, kept, [latest[name][0] for name in kept])
+                self._attributes.replace(self.slots(list(kept)), [latest[name][1] for name in kept])
             metrics.INDEX_ITEMS.set(len(self.retrieval))
 
     def retain(self, partition: int, ids: set[str]) -> None:
@@ -116,6 +121,16 @@ class Catalogue:
             embeddings = self._embeddings[needed]
         bags = self._space.bags(embeddings, bounds, inverse.astype(np.int64), np.asarray(weights, np.float32))
         return bags, np.diff(bounds) > 0
+
+    def attributes(self, ids: Sequence[str]) -> list[dict[str, Attribute]]:
+        """Return the attributes of each id; empty where it has none, or is not published."""
+        with self._lock:
+            return [self._attributes.of(slot) if slot >= 0 else {} for slot in self.slots(ids).tolist()]
+
+    def mask(self, condition: Filter) -> NDArray[np.bool_]:
+        """Return which slots match, bool ``[slots or more]``, not to be written to; only those in use mean anything."""
+        with self._lock:
+            return self._attributes.mask(condition)
 
     def code(self, item_id: str) -> CodeRecord | None:
         """Return what is stored of an item, None where it is not published."""
@@ -208,6 +223,7 @@ class Catalogue:
         self._withdraw(withdrawn)
         for slot in slots:
             self._records[slot] = self._bare
+        self._attributes.replace(slots, [b""] * len(slots))
 
     def _withdraw(self, slots: NDArray[np.int64]) -> None:
         if slots.size:

@@ -1,4 +1,4 @@
-"""Loads the buckets of codes once, then follows the change logs, on a thread of its own."""
+"""Loads the buckets of codes and attributes once, then follows the change logs, on a thread of its own."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ _Reply = list[tuple[bytes, list[tuple[bytes, dict[bytes, bytes]]]]]
 
 
 class Follower(Background):
-    """Keeps a catalogue equal to the codes in Redis.
+    """Keeps a catalogue equal to the codes and attributes in Redis.
 
     ``loaded`` is set once every partition has been read for the first time.
     """
@@ -65,11 +65,17 @@ class Follower(Background):
             pipeline = self._redis.pipeline(transaction=False)
             for bucket in range(start, stop):
                 pipeline.hgetall(keys.codes(bucket))
-            stored = {name.decode(): record for part in pipeline.execute() for name, record in part.items()}
-            seen |= stored.keys()
-            self._catalogue.apply(partition, list(stored), list(stored.values()))
+                pipeline.hgetall(keys.attributes(bucket))
+            parts = cast(list[dict[bytes, bytes]], pipeline.execute())
+            records = {name: record for part in parts[::2] for name, record in part.items()}
+            attributes = {name: document for part in parts[1::2] for name, document in part.items()}
+            ids = [name.decode() for name in records]
+            seen.update(ids)
+            documents = [attributes.get(name, b"") for name in records]
+            self._catalogue.apply(partition, ids, list(records.values()), documents)
             start = stop
-            # A split moves ids to higher buckets only, so that reading upwards misses none.
+            # A split moves ids to higher buckets only, so that reading upwards misses none; what it moved between
+            # the two reads of a bucket is read again, whole.
             buckets = self._position(keys)[1]
         self._catalogue.retain(partition, seen)
         self._positions[partition] = following
@@ -93,9 +99,15 @@ class Follower(Background):
     def _apply(self, partition: int, entries: list[tuple[bytes, dict[bytes, bytes]]]) -> None:
         ids: list[str] = []
         records: list[bytes] = []
+        attributes: list[bytes] = []
         position = self._positions[partition]
         for entry_id, fields in entries:
-            entry = LogEntry.unpack(fields[b"batch"])
+            try:
+                entry = LogEntry.unpack(fields.get(b"batch", b""))
+            except ValueError as error:
+                log.warning("log_unreadable", partition=partition, entry=entry_id.decode(), reason=str(error))
+                del self._positions[partition]
+                return
             if entry.base > position:
                 log.warning("log_gap", partition=partition, position=position, base=entry.base)
                 del self._positions[partition]
@@ -103,7 +115,8 @@ class Follower(Background):
             position = int(entry_id.partition(b"-")[0])
             ids += entry.ids
             records += entry.records
-        self._catalogue.apply(partition, ids, records)
+            attributes += entry.attributes
+        self._catalogue.apply(partition, ids, records, attributes)
         self._positions[partition] = position
 
     def _check_for_restore(self) -> None:

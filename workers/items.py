@@ -39,7 +39,8 @@ def item_batch(
     """Return the writes that take a partition from ``position`` to the offset ``following``.
 
     ``changes`` are all events in their order, each an item id and whether the item exists after it.
-    ``records`` and ``attributes`` hold the outcome for each of these ids, None for what is to be removed.
+    ``records`` holds the outcome for each of these ids and ``attributes`` for those that have or had any, None for
+    what is to be removed.
     ``log_events`` is about how many offsets the change log reaches back.
     """
     batch = Batch(keys.position)
@@ -54,7 +55,8 @@ def item_batch(
         batch.add(keys.position, "HSET", "ids", ids, "buckets", count)
     # Also an empty entry: followers see by `base` whether they have missed one. Its id is the position
     # after it, so that readers compare positions, not clocks.
-    entry = LogEntry(position.next, list(records), [record or b"" for record in records.values()])
+    packed = [record or b"" for record in records.values()]
+    entry = LogEntry(position.next, list(records), packed, [attributes.get(name) or b"" for name in records])
     oldest = max(following - log_events, 0)
     batch.add(keys.log, "XADD", "MINID", "~", oldest, _entry_id(following), "batch", entry.pack())
     return ItemBatch(batch, ids, count)
@@ -71,7 +73,7 @@ def shortened_log(keys: ItemKeys, oldest: int, position: Position) -> Batch:
         batch.add(keys.log, "XTRIM", "MINID", oldest)
     elif position.next > 0:
         batch.add(keys.log, "DEL")
-        batch.add(keys.log, "XADD", _entry_id(position.next), "batch", LogEntry(position.next, [], []).pack())
+        batch.add(keys.log, "XADD", _entry_id(position.next), "batch", LogEntry(position.next, [], [], []).pack())
     return batch
 
 

@@ -9,9 +9,9 @@ from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, rule
 
-from models.arrays import Floats, Ints
+from models.arrays import Floats, Ints, Mask
 from models.index import LatentIndex
-from models.index_parts import SealedPart
+from models.index_parts import LARGEST_FETCH, SealedPart, Top
 
 DIM = 5
 RNG = np.random.default_rng(0)
@@ -68,6 +68,25 @@ class AgainstBruteForce(RuleBasedStateMachine):
         scores, slots = self.index.search(queries, k, exclude)
         for row, query in enumerate(queries):
             expected_scores, expected_slots = brute_force(self.live, query, k, exclude[row])
+            assert np.array_equal(slots[row], expected_slots)
+            assert np.array_equal(scores[row], expected_scores)
+
+    @rule(
+        seed=st.integers(0, 1000),
+        k=st.integers(1, 50),
+        allowed=st.lists(st.booleans(), max_size=60),
+        excludes=st.lists(st.lists(st.integers(-1, 60), max_size=30), min_size=1, max_size=4),
+        few=st.sampled_from([0, 5, 1000]),
+    )
+    def search_allowed(self, seed: int, k: int, allowed: list[bool], excludes: list[list[int]], few: int) -> None:
+        queries = seeded_vectors(seed, len(excludes))
+        exclude = [np.array(one, np.int64) for one in excludes]
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr("models.index._FEW", few)
+            scores, slots = self.index.search(queries, k, exclude, np.array(allowed, bool))
+        live = {slot: vector for slot, vector in self.live.items() if slot < len(allowed) and allowed[slot]}
+        for row, query in enumerate(queries):
+            expected_scores, expected_slots = brute_force(live, query, k, exclude[row])
             assert np.array_equal(slots[row], expected_slots)
             assert np.array_equal(scores[row], expected_scores)
 
@@ -139,6 +158,70 @@ def test_a_zero_query_over_many_ties_is_still_exact() -> None:
     assert index.search(np.zeros((1, DIM), np.float32), 3, [np.array([0, 2])])[1].tolist() == [[1, 3, 4]]
 
 
+def allowed_top(vectors: Floats, query: Floats, k: int, allowed: Mask) -> Ints:
+    """Return the best allowed rows, where none tie."""
+    scores = vectors.astype(np.float64) @ query.astype(np.float64)
+    scores[~allowed] = -np.inf
+    return np.argsort(-scores, kind="stable")[:k]
+
+
+@pytest.mark.parametrize("matching", [10, 3_000, 30_000, 59_000])
+def test_a_filter_that_few_or_many_match_is_exact(matching: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("models.index._FEW", 5_000)
+    index, vectors = filled(60_000, min_delta=1)
+    index.wait_sealed()
+    allowed = np.zeros(60_000, bool)
+    allowed[RNG.permutation(60_000)[:matching]] = True
+    queries = RNG.normal(size=(5, DIM)).astype(np.float32)
+    for k in (1, 10, 700):
+        slots = index.search(queries, k, None, allowed)[1]
+        for query, found in zip(queries, slots, strict=True):
+            expected = allowed_top(vectors, query, min(k, matching), allowed)
+            assert np.array_equal(found[: len(expected)], expected)
+            assert (found[len(expected) :] == -1).all()
+
+
+@pytest.mark.parametrize("worst", [100, 30_000])
+def test_a_filter_that_only_the_worst_match_is_exact(worst: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    """And FAISS is never asked for nearly all rows."""
+    monkeypatch.setattr("models.index._FEW", 5_000)
+    index, vectors = filled(60_000, min_delta=1)
+    index.wait_sealed()
+    query = RNG.normal(size=(1, DIM)).astype(np.float32)
+    allowed = np.zeros(60_000, bool)
+    allowed[np.argsort(vectors @ query[0])[:worst]] = True
+    fetched = []
+    search = SealedPart.search
+
+    def watched(part: SealedPart, queries: Floats, fetch: int) -> Top:
+        fetched.append(fetch)
+        return search(part, queries, fetch)
+
+    monkeypatch.setattr(SealedPart, "search", watched)
+    found = index.search(query, 10, [np.arange(50)], allowed)[1][0]
+    allowed[:50] = False
+    assert np.array_equal(found, allowed_top(vectors, query[0], 10, allowed))
+    assert len(fetched) == (worst > 5_000)
+    assert all(fetch <= LARGEST_FETCH for fetch in fetched)
+
+
+def test_many_ties_among_what_is_allowed_follow_their_order(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("models.index._FEW", 5_000)
+    index, _ = filled(30_000, min_delta=1)
+    index.wait_sealed()
+    allowed = np.zeros(30_000, bool)
+    allowed[7::3] = True
+    zero = np.zeros((1, DIM), np.float32)
+    assert index.search(zero, 3, [np.array([10])], allowed)[1].tolist() == [[7, 13, 16]]
+    assert index.search(zero, 3, None, ~allowed)[1].tolist() == [[0, 1, 2]]
+
+
+def test_a_mask_that_allows_nothing_finds_nothing() -> None:
+    index, vectors = filled(10)
+    for allowed in (np.zeros(10, bool), np.zeros(0, bool), np.zeros(5000, bool)):
+        assert index.search(vectors[:2], 2, None, allowed)[1].tolist() == [[-1, -1], [-1, -1]]
+
+
 def test_short_rows_are_padded() -> None:
     index, _ = filled(2)
     scores, slots = index.search(np.ones((1, DIM), np.float32), 4, [np.array([1])])
@@ -194,7 +277,7 @@ def test_searches_go_on_while_a_part_is_sealed(monkeypatch: pytest.MonkeyPatch) 
         return SealedPart(vectors)
 
     index, vectors = filled(20, min_delta=30)
-    monkeypatch.setattr("models.index.SealedPart", slow)
+    monkeypatch.setattr("models.index_rows.SealedPart", slow)
     index.upsert(np.arange(20, 40), vectors)
     assert building.wait(60)
     # While the new part is built: one slot replaced, one removed, one new.
@@ -217,7 +300,7 @@ def test_a_failure_in_the_background_reaches_the_next_caller(monkeypatch: pytest
         raise MemoryError(f"no room for {vectors.nbytes} bytes")
 
     index, vectors = filled(4, min_delta=5)
-    monkeypatch.setattr("models.index.SealedPart", fail)
+    monkeypatch.setattr("models.index_rows.SealedPart", fail)
     index.upsert(np.arange(10, 14), vectors)
     with pytest.raises(RuntimeError, match="sealed part failed") as caught:
         index.wait_sealed()

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from typing import Any
 
+import msgspec
 import numpy as np
 import pytest
 from hypothesis import given
@@ -121,10 +122,22 @@ def test_damaged_code_record_is_refused(data: bytes) -> None:
         CodeRecord.unpack(data)
 
 
-@given(st.integers(0, 1 << 60), st.dictionaries(text, st.binary(max_size=40), max_size=5))
-def test_log_entry_survives(base: int, changes: dict[str, bytes]) -> None:
-    entry = LogEntry(base, list(changes), list(changes.values()))
+blobs = st.binary(max_size=40)
+
+
+@given(st.integers(0, 1 << 60), st.dictionaries(text, st.tuples(blobs, blobs), max_size=5))
+def test_log_entry_survives(base: int, changes: dict[str, tuple[bytes, bytes]]) -> None:
+    records, attributes = [record for record, _ in changes.values()], [own for _, own in changes.values()]
+    entry = LogEntry(base, list(changes), records, attributes)
     assert LogEntry.unpack(entry.pack()) == entry
+
+
+@pytest.mark.parametrize(
+    "data", [b"", b"\xc1", msgspec.msgpack.encode([1, ["a"], [b"abc"]]), LogEntry(1, ["a"], [b"abc"], []).pack()]
+)
+def test_entry_of_another_layout_is_refused(data: bytes) -> None:
+    with pytest.raises(ValueError, match="not an entry of a change log"):
+        LogEntry.unpack(data)
 
 
 touches = st.builds(Touch, text, st.floats(0, 1e6), st.floats(0, 1 << 33), text)

@@ -1,31 +1,23 @@
-"""What the encoder writes of a batch, how the change log stays small, and what a follower makes of it."""
+"""What the encoder writes of a batch, and how the change log stays small."""
 
 from __future__ import annotations
 
-import threading
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from types import SimpleNamespace
 from typing import Any
 
-import numpy as np
 import pytest
 import redis
 
-from models.space import Placement
 from schemas.keys import ItemKeys, Keys
-from schemas.records import CodeRecord, LogEntry, version_tag
+from schemas.records import LogEntry
 from schemas.settings import Settings
-from tests.e2e.conftest import wait_until
+from tests.workers.flat import VERSION
 from workers import encoder as encoder_module
-from workers.catalogue import Catalogue
 from workers.delivery import Position, PositionStore
 from workers.encoder import Encoder
-from workers.follower import Follower
 from workers.items import item_batch, shortened_log
 from workers.source import Owned
-
-VERSION = "v1"
 
 
 @pytest.fixture
@@ -91,9 +83,9 @@ def test_idle_log_becomes_an_empty_entry_and_goes_on_from_there(
     write(redis_client, store, keys, position, ["a", "b"], 100)
     for _ in range(2):
         store.commit(shortened_log(keys, 2, position), position, 2)
-        assert entries(redis_client, keys) == [(b"2-0", LogEntry(2, [], []))]
+        assert entries(redis_client, keys) == [(b"2-0", LogEntry(2, [], [], []))]
     write(redis_client, store, keys, position, ["c"], 100)
-    assert entries(redis_client, keys)[1:] == [(b"3-0", LogEntry(2, ["c"], [b"c"]))]
+    assert entries(redis_client, keys)[1:] == [(b"3-0", LogEntry(2, ["c"], [b"c"], [b""]))]
 
 
 class SilentConsumer:
@@ -129,104 +121,8 @@ def test_encoder_shortens_the_logs_of_idle_partitions(
     write(redis_client, store, keys, position, ["c"], 100)
     encoder.between()
     encoder.between()
-    assert entries(redis_client, keys) == [(b"3-0", LogEntry(3, [], []))]
+    assert entries(redis_client, keys) == [(b"3-0", LogEntry(3, [], [], []))]
 
     store.claim(keys.position, 0)
     encoder.between()
     assert encoder.source.owned == {}, "another worker has the partition now, and this one must not touch the log"
-
-
-class FlatSpace:
-    """Every item with a code of two bytes lies where they say."""
-
-    dim = embedding_dim = 2
-    vocabulary: dict[str, int] = {}  # noqa: RUF012
-    seeded = False
-
-    def place(self, ids: Sequence[str], latents: Any, has_latent: Any) -> Placement:
-        embeddings = np.zeros((len(ids), 2), np.float32)
-        if latents is not None:
-            embeddings[has_latent] = latents[has_latent]
-        return Placement(has_latent, np.pad(embeddings, ((0, 0), (0, 1))), embeddings)
-
-
-def flat_catalogue() -> Catalogue:
-    content = SimpleNamespace(code_bytes=2, latent_dim=2, latents=lambda codes: codes.astype(np.float32))
-    bundle: Any = SimpleNamespace(version=VERSION, content=content, space=FlatSpace())
-    return Catalogue(bundle)
-
-
-def record(code: bytes, tag: int = version_tag(VERSION), **changes: Any) -> bytes:
-    return CodeRecord(True, False, 0.5, None, tag, code)._replace(**changes).pack()
-
-
-def test_catalogue_takes_no_code_of_another_version() -> None:
-    catalogue = flat_catalogue()
-    anomaly = record(b"\x01\x02", anomalous=True, score=2.0)
-    catalogue.apply(
-        0, ["ours", "theirs", "odd"], [record(b"\x01\x02"), record(b"\x01\x02", 1 ^ version_tag(VERSION)), anomaly]
-    )
-    assert catalogue.known(["ours", "theirs", "odd"]) == [True, False, True]
-    odd = catalogue.code("odd")
-    assert odd == CodeRecord.unpack(anomaly)
-    catalogue.apply(0, ["ours"], [b""])
-    assert catalogue.code("ours") is None
-    # A search that began before the deletion may still ask for it.
-    assert not catalogue.unit_vectors(["ours"]).any()
-    catalogue.close()
-
-
-@contextmanager
-def following(client: redis.Redis, settings: Settings, catalogue: Catalogue) -> Iterator[Follower]:
-    follower = Follower(client, Keys(settings.redis.prefix), VERSION, 1, catalogue)
-    follower.start()
-    try:
-        assert follower.loaded.wait(10)
-        yield follower
-    finally:
-        follower.close()
-
-
-def test_follower_loads_anew_what_a_shortened_log_no_longer_tells(
-    settings: Settings, redis_client: redis.Redis, store: PositionStore, keys: ItemKeys
-) -> None:
-    position = store.claim(keys.position, 0)
-
-    def put(name: str) -> None:
-        writes = item_batch(
-            redis_client, keys, position, position.next + 1, [(name, True)], {name: record(b"\x01\x02")}, {}, 100
-        )
-        store.commit(writes.batch, position, position.next + 1)
-        writes.applied(position)
-
-    catalogue = flat_catalogue()
-    put("a")
-    url = settings.redis.url.get_secret_value()
-    with redis.Redis.from_url(url, protocol=2) as reader, following(reader, settings, catalogue) as follower:
-        put("b")
-        wait_until(lambda: catalogue.known(["a", "b"]) == [True, True], "b followed")
-        with paused(follower):
-            put("c")
-            store.commit(shortened_log(keys, 3, position), position, 3)
-        wait_until(lambda: catalogue.known(["c"]) == [True], "c loaded, of which the log says nothing")
-        put("d")
-        wait_until(lambda: catalogue.known(["d"]) == [True], "d followed")
-    catalogue.close()
-
-
-@contextmanager
-def paused(follower: Follower) -> Iterator[None]:
-    """Hold the follower where it is about to read, as a slow network would."""
-    released, waiting = threading.Event(), threading.Event()
-    follow = follower._follow
-
-    def held() -> None:
-        waiting.set()
-        released.wait(10)
-        follow()
-
-    follower._follow = held  # type: ignore[method-assign]
-    assert waiting.wait(10)
-    yield
-    follower._follow = follow  # type: ignore[method-assign]
-    released.set()

@@ -1,0 +1,211 @@
+"""The catalogue, and the follower that keeps it equal to Redis."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import msgspec
+import numpy as np
+import pytest
+import redis
+from numpy.typing import NDArray
+
+from models.attributes import AttributeColumns
+from schemas.filters import Filter, parse_filter
+from schemas.keys import ItemKeys, Keys
+from schemas.records import CodeRecord, version_tag
+from schemas.settings import Settings
+from tests.e2e.conftest import wait_until
+from tests.workers.flat import VERSION, flat_catalogue, record
+from workers.attributes import MASKS_KEPT, ItemAttributes
+from workers.catalogue import Catalogue
+from workers.delivery import Position, PositionStore
+from workers.follower import Follower
+from workers.items import item_batch, shortened_log
+
+
+@pytest.fixture
+def keys(settings: Settings) -> ItemKeys:
+    return Keys(settings.redis.prefix).items(VERSION, 0)
+
+
+@pytest.fixture
+def store(redis_client: redis.Redis, settings: Settings) -> PositionStore:
+    return PositionStore(redis_client, Keys(settings.redis.prefix))
+
+
+def write(
+    client: redis.Redis,
+    store: PositionStore,
+    keys: ItemKeys,
+    position: Position,
+    items: dict[str, dict[str, Any] | None],
+) -> None:
+    """Store items with these attributes, as an encoder does."""
+    following = position.next + len(items)
+    records: dict[str, bytes | None] = dict.fromkeys(items, record(b"\x01\x02"))
+    attributes = {name: msgspec.json.encode(own) if own else None for name, own in items.items()}
+    changes = [(name, True) for name in items]
+    writes = item_batch(client, keys, position, following, changes, records, attributes, 10_000)
+    store.commit(writes.batch, position, following)
+    writes.applied(position)
+
+
+def test_catalogue_takes_no_code_of_another_version() -> None:
+    catalogue = flat_catalogue()
+    anomaly = record(b"\x01\x02", anomalous=True, score=2.0)
+    records = [record(b"\x01\x02"), record(b"\x01\x02", 1 ^ version_tag(VERSION)), anomaly]
+    catalogue.apply(0, ["ours", "theirs", "odd"], records, [b""] * 3)
+    assert catalogue.known(["ours", "theirs", "odd"]) == [True, False, True]
+    odd = catalogue.code("odd")
+    assert odd == CodeRecord.unpack(anomaly)
+    catalogue.apply(0, ["ours"], [b""], [b""])
+    assert catalogue.code("ours") is None
+    # A search that began before the deletion may still ask for it.
+    assert not catalogue.unit_vectors(["ours"]).any()
+    catalogue.close()
+
+
+@contextmanager
+def following(client: redis.Redis, settings: Settings, catalogue: Catalogue) -> Iterator[Follower]:
+    follower = Follower(client, Keys(settings.redis.prefix), VERSION, 1, catalogue)
+    follower.start()
+    try:
+        assert follower.loaded.wait(10)
+        yield follower
+    finally:
+        follower.close()
+
+
+@contextmanager
+def paused(follower: Follower) -> Iterator[None]:
+    """Hold the follower where it is about to read, as a slow network would."""
+    released, waiting = threading.Event(), threading.Event()
+    follow = follower._follow
+
+    def held() -> None:
+        waiting.set()
+        released.wait(10)
+        follow()
+
+    follower._follow = held  # type: ignore[method-assign]
+    assert waiting.wait(10)
+    yield
+    follower._follow = follow  # type: ignore[method-assign]
+    released.set()
+
+
+def test_follower_loads_anew_what_a_shortened_log_no_longer_tells(
+    settings: Settings, redis_client: redis.Redis, store: PositionStore, keys: ItemKeys
+) -> None:
+    position = store.claim(keys.position, 0)
+
+    def put(name: str) -> None:
+        write(redis_client, store, keys, position, {name: None})
+
+    catalogue = flat_catalogue()
+    put("a")
+    url = settings.redis.url.get_secret_value()
+    with redis.Redis.from_url(url, protocol=2) as reader, following(reader, settings, catalogue) as follower:
+        put("b")
+        wait_until(lambda: catalogue.known(["a", "b"]) == [True, True], "b followed")
+        with paused(follower):
+            put("c")
+            store.commit(shortened_log(keys, 3, position), position, 3)
+        wait_until(lambda: catalogue.known(["c"]) == [True], "c loaded, of which the log says nothing")
+        put("d")
+        wait_until(lambda: catalogue.known(["d"]) == [True], "d followed")
+    catalogue.close()
+
+
+def matching(catalogue: Catalogue, ids: list[str], document: object) -> list[str]:
+    """Return which of ``ids`` match a filter."""
+    mask = catalogue.mask(parse_filter(document))
+    return [name for name, slot in zip(ids, catalogue.slots(ids), strict=True) if slot >= 0 and mask[slot]]
+
+
+def test_follower_keeps_the_attributes_equal_to_redis(
+    settings: Settings, redis_client: redis.Redis, store: PositionStore, keys: ItemKeys
+) -> None:
+    position = store.claim(keys.position, 0)
+    # More than a bucket, so that ids were moved by splits.
+    ids = [f"item-{n}" for n in range(400)]
+    write(redis_client, store, keys, position, {name: {"even": n % 2 == 0} for n, name in enumerate(ids)})
+    catalogue = flat_catalogue()
+    url = settings.redis.url.get_secret_value()
+    with redis.Redis.from_url(url, protocol=2) as reader, following(reader, settings, catalogue):
+        assert matching(catalogue, ids, {"even": True}) == ids[::2]
+        write(redis_client, store, keys, position, {"item-0": None, "item-1": {"even": True}, "new": {"even": True}})
+        wait_until(lambda: catalogue.known(["new"]) == [True], "the change followed")
+        assert matching(catalogue, [*ids, "new"], {"even": True}) == [
+            *sorted([*ids[2::2], "item-1"], key=ids.index),
+            "new",
+        ]
+        assert catalogue.attributes(["item-0", "item-1", "nobody"]) == [{}, {"even": True}, {}]
+    catalogue.close()
+
+
+def test_entries_of_an_older_layout_lead_to_loading_anew(
+    settings: Settings, redis_client: redis.Redis, store: PositionStore, keys: ItemKeys
+) -> None:
+    position = store.claim(keys.position, 0)
+    write(redis_client, store, keys, position, {"a": {"colour": "red"}})
+    catalogue = flat_catalogue()
+    url = settings.redis.url.get_secret_value()
+    with redis.Redis.from_url(url, protocol=2) as reader, following(reader, settings, catalogue) as follower:
+        with paused(follower):
+            write(redis_client, store, keys, position, {"b": {"colour": "red"}})
+            redis_client.delete(keys.log)
+            old = msgspec.msgpack.encode([1, ["b"], [record(b"\x01\x02")]])
+            redis_client.xadd(keys.log, {"batch": old}, id="2-0")
+        wait_until(lambda: matching(catalogue, ["a", "b"], {"colour": "red"}) == ["a", "b"], "b loaded")
+        write(redis_client, store, keys, position, {"c": {"colour": "red"}})
+        wait_until(lambda: catalogue.known(["c"]) == [True], "c followed")
+    catalogue.close()
+
+
+def test_a_kept_mask_follows_what_changes(monkeypatch: pytest.MonkeyPatch) -> None:
+    catalogue = flat_catalogue()
+    evaluated = []
+    mask = AttributeColumns.mask
+
+    def counted(columns: AttributeColumns, condition: Filter) -> NDArray[np.bool_]:
+        evaluated.append(condition)
+        return mask(columns, condition)
+
+    monkeypatch.setattr(AttributeColumns, "mask", counted)
+
+    def put(items: dict[str, dict[str, Any]]) -> None:
+        documents = [msgspec.json.encode(own) for own in items.values()]
+        catalogue.apply(0, list(items), [record(b"\x01\x02")] * len(items), documents)
+
+    cheap, dear = {"price": {"lt": 10}}, {"not": {"price": {"lt": 10}}}
+    put({"a": {"price": 5}, "b": {"price": 50}})
+    before = catalogue.mask(parse_filter(cheap))
+    copy = before.copy()
+    assert matching(catalogue, ["a", "b"], cheap) == ["a"]
+    assert matching(catalogue, ["a", "b"], dear) == ["b"]
+    made = len(evaluated)
+    put({"a": {"price": 11}, "b": {"price": 1}, "c": {}})
+    put({f"item-{n}": {"price": n} for n in range(20)})
+    catalogue.apply(0, ["item-3"], [b""], [b""])
+    ids = ["a", "b", "c", *(f"item-{n}" for n in range(20))]
+    assert matching(catalogue, ids, cheap) == ["b", *(f"item-{n}" for n in range(10) if n != 3)]
+    assert set(ids) - {"item-3"} <= {*matching(catalogue, ids, cheap), *matching(catalogue, ids, dear)}
+    assert len(evaluated) == made, "two masks were brought up to date, and none was made anew"
+    assert np.array_equal(before, copy), "a search may still read the old mask"
+    put({f"item-{n}": {"price": 1} for n in range(2000)})
+    assert len(matching(catalogue, [f"item-{n}" for n in range(2000)], cheap)) == 2000
+    assert len(evaluated) > made
+    catalogue.close()
+
+
+def test_masks_of_many_filters_are_not_all_kept() -> None:
+    attributes = ItemAttributes()
+    attributes.replace(np.arange(3), [b'{"n": 1}', b"", b"{damaged"])
+    for n in range(3 * MASKS_KEPT):
+        assert attributes.mask(parse_filter({"n": n}))[:3].tolist() == [n == 1, False, False]
+    assert len(attributes._kept) == MASKS_KEPT
