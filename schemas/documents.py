@@ -6,7 +6,7 @@ one field, ``request``, with a :data:`QueryRequest`; the answer is pushed on the
 
 from __future__ import annotations
 
-from typing import Annotated, Final, Literal
+from typing import Annotated, Any, Final, Literal
 
 import msgspec
 from msgspec import Meta
@@ -14,10 +14,13 @@ from msgspec import Meta
 from schemas.events import MAX_DIMENSION, Identifier
 
 MAX_K: Final = 1000
+MAX_EXCLUDED: Final = 1000
 RequestId = Annotated[str, Meta(pattern=r"^[A-Za-z0-9_.-]{1,64}$")]
 Count = Annotated[int, Meta(ge=1, le=MAX_K)]
-# Items that the query wants to see in no case.
-Excluded = Annotated[list[Identifier], Meta(max_length=1000)]
+# What `schemas.filters` reads; a bad one is answered with what is wrong.
+FilterDocument = Annotated[dict[str, Any], Meta(description="A filter over the attributes of items.")]
+# Items to leave out.
+Excluded = Annotated[list[Identifier], Meta(max_length=MAX_EXCLUDED)]
 
 
 class Recommendations(msgspec.Struct, frozen=True):
@@ -48,6 +51,7 @@ class UserQuery(msgspec.Struct, tag="user", tag_field="type", frozen=True, forbi
     id: RequestId
     user_id: Identifier
     k: Count = 10
+    filter: FilterDocument | None = None
     exclude: Excluded = []
 
 
@@ -57,6 +61,7 @@ class ItemsQuery(msgspec.Struct, tag="items", tag_field="type", frozen=True, for
     id: RequestId
     item_ids: Annotated[list[Identifier], Meta(min_length=1, max_length=500)]
     k: Count = 10
+    filter: FilterDocument | None = None
     exclude: Excluded = []
 
 
@@ -66,6 +71,7 @@ class VectorQuery(msgspec.Struct, tag="vector", tag_field="type", frozen=True, f
     id: RequestId
     features: Annotated[list[float], Meta(min_length=1, max_length=MAX_DIMENSION)]
     k: Count = 10
+    filter: FilterDocument | None = None
     exclude: Excluded = []
 
 
@@ -75,6 +81,7 @@ class SimilarQuery(msgspec.Struct, tag="similar", tag_field="type", frozen=True,
     id: RequestId
     item_id: Identifier
     k: Count = 10
+    filter: FilterDocument | None = None
     exclude: Excluded = []
 
 
@@ -88,6 +95,10 @@ class ReconstructQuery(msgspec.Struct, tag="reconstruct", tag_field="type", froz
 QueryRequest = UserQuery | ItemsQuery | VectorQuery | SimilarQuery | ReconstructQuery
 
 
+def _nothing() -> list[Any]:
+    return []
+
+
 class QueryReply(msgspec.Struct, frozen=True, omit_defaults=True):
     """The answer to one query. ``status`` is "error" where ``error`` says what was wrong with it."""
 
@@ -95,7 +106,8 @@ class QueryReply(msgspec.Struct, frozen=True, omit_defaults=True):
     status: Literal["ok", "error"]
     model: str = ""
     error: str = ""
-    items: list[str] = []
-    scores: list[float] = []
+    # With a function of our own they are written also where they are empty: a filter may match nothing.
+    items: list[str] = msgspec.field(default_factory=_nothing)
+    scores: list[float] = msgspec.field(default_factory=_nothing)
     features: list[float] = []
     reconstruction_error: float | None = None

@@ -28,6 +28,9 @@ MAX_DIMENSION: Final = 1 << 18
 MAX_TIMESTAMP: Final = float(1 << 33)
 MAX_WEIGHT: Final = 1e6
 
+# The kind of an interaction by which a user says: never recommend this item to me.
+DISMISS: Final = "dismiss"
+
 Identifier = Annotated[str, Meta(min_length=1, max_length=MAX_ID_LENGTH)]
 Attribute = str | int | float | bool | list[str] | None
 
@@ -97,7 +100,8 @@ class InteractionEvent(msgspec.Struct, frozen=True, omit_defaults=True):
     """One user's interaction with one item.
 
     A second interaction with the same item replaces the first; ``weight`` 0 retracts it. ``timestamp``
-    is in Unix seconds and defaults to the time of the Kafka record.
+    is in Unix seconds and defaults to the time of the Kafka record. The kind ``dismiss`` says that the item is never
+    to be recommended to the user; it has no other effect, whatever its weight above 0.
     """
 
     user_id: Identifier

@@ -132,6 +132,12 @@ class Catalogue:
         with self._lock:
             return self._attributes.mask(condition)
 
+    def matching(self, ids: Sequence[str], condition: Filter) -> list[bool]:
+        """Return whether each id is published and matches."""
+        with self._lock:
+            mask = self._attributes.mask(condition)
+            return [slot >= 0 and bool(mask[slot]) for slot in self.slots(ids).tolist()]
+
     def code(self, item_id: str) -> CodeRecord | None:
         """Return what is stored of an item, None where it is not published."""
         with self._lock:

@@ -8,7 +8,7 @@ from typing import Final
 import numpy as np
 
 from models.training import Interactions, TrainingData
-from schemas.events import ItemEvent
+from schemas.events import DISMISS, ItemEvent
 from workers.decoding import Interaction, ItemChange
 
 _NO_SHAPE: Final[tuple[int, ...]] = ()
@@ -31,10 +31,10 @@ class DatasetBuilder:
             self._items[change.item_id] = change._replace(record=None)
 
     def add_interaction(self, interaction: Interaction) -> None:
-        """Take over an interaction, or forget a retracted one."""
+        """Take over an interaction, or forget one that is retracted or dismissed."""
         pair = interaction.user_id, interaction.item_id
         self._touches.pop(pair, None)
-        if interaction.weight > 0:
+        if interaction.weight > 0 and interaction.kind != DISMISS:
             self._touches[pair] = interaction
 
     def build(self, offsets: dict[str, dict[int, int]]) -> TrainingData:

@@ -6,6 +6,7 @@ import math
 from collections.abc import Iterable
 from typing import Final
 
+from schemas.events import DISMISS
 from schemas.records import Touch, pack_history, unpack_history
 from workers.decoding import Interaction
 
@@ -16,7 +17,7 @@ class Histories:
     """The histories of the users of one batch, changed event by event.
 
     A new interaction with an item replaces the older one and stands at the end; weight 0 removes it;
-    beyond ``limit`` the oldest is forgotten.
+    beyond ``limit`` the oldest is forgotten. Dismissals are counted by themselves.
     """
 
     def __init__(self, stored: dict[str, bytes | None], limit: int) -> None:
@@ -35,12 +36,23 @@ class Histories:
                 interaction.item_id, interaction.weight, interaction.timestamp, interaction.kind
             )
         if len(touches) > self._limit:
-            del touches[next(iter(touches))]
+            dismisses = interaction.kind == DISMISS
+            alike = [touch.item_id for touch in touches.values() if (touch.kind == DISMISS) == dismisses]
+            if len(alike) > self._limit:
+                del touches[alike[0]]
         return bool(touches) - before
 
     def weighted(self, user_id: str) -> list[tuple[str, float]]:
-        """Return (item id, weight) of each interaction, oldest first."""
-        return [(touch.item_id, touch.weight) for touch in self._touches[user_id].values()]
+        """Return (item id, weight) of each interaction but dismissals, oldest first."""
+        return weighted(self._touches[user_id].values())
+
+    def dismissed(self, user_id: str) -> frozenset[str]:
+        """Return the items that the user dismissed."""
+        return dismissed(self._touches[user_id].values())
+
+    def is_empty(self, user_id: str) -> bool:
+        """Return whether nothing is kept of the user."""
+        return not self._touches[user_id]
 
     def packed(self) -> dict[str, bytes | None]:
         """Return each user's history as stored, None for an empty one."""
@@ -49,8 +61,18 @@ class Histories:
         }
 
 
+def weighted(history: Iterable[Touch]) -> list[tuple[str, float]]:
+    """Return (item id, weight) of each interaction but dismissals, oldest first."""
+    return [(touch.item_id, touch.weight) for touch in history if touch.kind != DISMISS]
+
+
+def dismissed(history: Iterable[Touch]) -> frozenset[str]:
+    """Return the items that are never to be recommended."""
+    return frozenset(touch.item_id for touch in history if touch.kind == DISMISS)
+
+
 def popularity_terms(interactions: Iterable[Interaction], half_life_days: float) -> list[str | float]:
-    """Return item id and log2 of the weight decayed to Unix time 0, for each interaction with a weight.
+    """Return item id and log2 of the weight decayed to Unix time 0, for each interaction that has a weight.
 
     Forward decay (Cormode et al., "Forward Decay", ICDE 2009) with half-life h: weight w at time t
     counts w 2^(t/h) from then on, so nothing must ever be decayed again. As a logarithm it does not
@@ -59,7 +81,7 @@ def popularity_terms(interactions: Iterable[Interaction], half_life_days: float)
     half_life = half_life_days * SECONDS_A_DAY
     terms: list[str | float] = []
     for interaction in interactions:
-        if interaction.weight > 0:
+        if interaction.weight > 0 and interaction.kind != DISMISS:
             time = min(interaction.timestamp, interaction.produced_ms / 1000)
             terms += (interaction.item_id, time / half_life + math.log2(interaction.weight))
     return terms

@@ -63,8 +63,15 @@ class Popularity:
             self._written = top.items
 
     def top(self, wanted: Wanted, without: Container[str] = ()) -> Ranked:
-        """Return the most popular items as ``wanted`` that are not in ``without``; scores are shares of the first."""
-        left = (entry for entry in self._ranked if entry[0] not in without and entry[0] not in wanted.exclude)
+        """Return the most popular items as ``wanted`` that are not in ``without``; scores are shares of the first.
+
+        A filter that few of the items kept here match gives a short list.
+        """
+        ranked = self._ranked
+        if wanted.filter is not None:
+            matching = self._catalogue.matching([name for name, _ in ranked], wanted.filter)
+            ranked = [entry for entry, matches in zip(ranked, matching, strict=True) if matches]
+        left = (entry for entry in ranked if entry[0] not in without and entry[0] not in wanted.exclude)
         best = list(islice(left, wanted.k))
         first = best[0][1] if best else 0.0
         scores = [float(f"{2 ** (weight - first):.{SCORE_DIGITS}g}") for _, weight in best]

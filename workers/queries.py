@@ -22,12 +22,14 @@ from schemas.documents import (
     UserQuery,
     VectorQuery,
 )
+from schemas.filters import BadFilter, parse_filter
 from schemas.keys import Keys
 from schemas.records import CodeRecord
 from schemas.settings import RecommendSettings
 from workers import metrics
 from workers.background import Background
 from workers.catalogue import Catalogue
+from workers.histories import dismissed, weighted
 from workers.lookup import find_histories
 from workers.popularity import Popularity
 from workers.ranking import Ranked, Ranker, Wanted
@@ -52,6 +54,14 @@ class BadQuery(Exception):  # noqa: N818
 class _Request(NamedTuple):
     entry: bytes
     query: QueryRequest
+
+
+class _FromHistory(NamedTuple):
+    """A query that is answered from a history of (item id, weight)."""
+
+    query: UserQuery | ItemsQuery
+    history: list[tuple[str, float]]
+    wanted: Wanted
 
 
 class QueryServer(Background):
@@ -146,17 +156,24 @@ class QueryServer(Background):
         users = [query for _, query in requests if isinstance(query, UserQuery)]
         histories = find_histories(self._redis, self._keys, self._partitions, [query.user_id for query in users])
         stored = iter(histories)
-        weighted: dict[bytes, tuple[UserQuery | ItemsQuery, list[tuple[str, float]]]] = {}
+        asked: dict[bytes, _FromHistory] = {}
+        refused: dict[bytes, BadQuery] = {}
         for entry, query in requests:
-            if isinstance(query, UserQuery):
-                weighted[entry] = query, [(touch.item_id, touch.weight) for touch in next(stored)]
-            elif isinstance(query, ItemsQuery):
-                weighted[entry] = query, [(item_id, 1.0) for item_id in query.item_ids]
-        ranked = self._ranked_histories(weighted)
+            try:
+                if isinstance(query, UserQuery):
+                    history = next(stored)
+                    asked[entry] = _FromHistory(query, weighted(history), _wanted(query, dismissed(history)))
+                elif isinstance(query, ItemsQuery):
+                    asked[entry] = _FromHistory(query, [(item_id, 1.0) for item_id in query.item_ids], _wanted(query))
+            except BadQuery as error:
+                refused[entry] = error
+        ranked = self._ranked_histories(asked)
         replies = []
         for entry, query in requests:
             kind = type(query).__struct_config__.tag
             try:
+                if entry in refused:
+                    raise refused[entry]
                 reply = ranked[entry] if entry in ranked else self._answer(query)
                 metrics.QUERIES.labels(kind, "ok").inc()
             except BadQuery as error:
@@ -165,17 +182,16 @@ class QueryServer(Background):
             replies.append(reply)
         return replies
 
-    def _ranked_histories(
-        self, weighted: dict[bytes, tuple[UserQuery | ItemsQuery, list[tuple[str, float]]]]
-    ) -> dict[bytes, QueryReply]:
-        if not weighted:
+    def _ranked_histories(self, asked: dict[bytes, _FromHistory]) -> dict[bytes, QueryReply]:
+        if not asked:
             return {}
-        wanted = [_wanted(query) for query, _ in weighted.values()]
-        lists = self._ranker.for_histories([history for _, history in weighted.values()], wanted)
+        lists = self._ranker.for_histories(
+            [one.history for one in asked.values()], [one.wanted for one in asked.values()]
+        )
         replies = {}
-        for (entry, (query, history)), one, ranked in zip(weighted.items(), wanted, lists, strict=True):
-            best = ranked if ranked.code else self._popularity.top(one, {item for item, _ in history})
-            replies[entry] = self._listed(query.id, best)
+        for (entry, one), ranked in zip(asked.items(), lists, strict=True):
+            best = ranked if ranked.code else self._popularity.top(one.wanted, {item for item, _ in one.history})
+            replies[entry] = self._listed(one.query.id, best)
         return replies
 
     def _answer(self, query: QueryRequest) -> QueryReply:
@@ -226,8 +242,13 @@ class QueryServer(Background):
         return QueryReply(request_id, "ok", self._bundle.version, items=ranked.items, scores=ranked.scores)
 
 
-def _wanted(query: UserQuery | ItemsQuery | SimilarQuery | VectorQuery) -> Wanted:
-    return Wanted(query.k, exclude=frozenset(query.exclude))
+def _wanted(query: UserQuery | ItemsQuery | SimilarQuery | VectorQuery, never: frozenset[str] = frozenset()) -> Wanted:
+    """Return what ``query`` wants, but for the items that it must ``never`` have."""
+    try:
+        condition = None if query.filter is None else parse_filter(query.filter)
+    except BadFilter as error:
+        raise BadQuery(str(error)) from error
+    return Wanted(query.k, condition, never | frozenset(query.exclude))
 
 
 def _refusal(data: bytes, reason: str) -> QueryReply | None:

@@ -93,9 +93,10 @@ class Ranker:
         for row, one in enumerate(wanted):
             by_filter[one.filter].append(row)
         found = [Ranked([], []) for _ in wanted]
-        for rows in by_filter.values():
+        for condition, rows in by_filter.items():
             longest = max(wanted[row].k for row in rows)
-            scores, slots = index.search(queries[rows], longest, [exclude[row] for row in rows])
+            allowed = None if condition is None else self._catalogue.mask(condition)
+            scores, slots = index.search(queries[rows], longest, [exclude[row] for row in rows], allowed)
             for row, result in zip(rows, self._ranked(scores, slots), strict=True):
                 found[row] = Ranked(result.items[: wanted[row].k], result.scores[: wanted[row].k])
         return found

@@ -15,6 +15,7 @@ from kafka import KafkaConsumer
 
 from models.bundle import Bundle
 from schemas.documents import Recommendations, recommendation_order
+from schemas.events import DISMISS
 from schemas.keys import USERS_PER_BUCKET, Keys
 from schemas.settings import Settings
 from workers import buckets, metrics
@@ -167,9 +168,10 @@ class Recommender:
         if self._seeded:
             return
         waiting = self._states[part.owned.partition].waiting
-        items = list(dict.fromkeys(change.item_id for change in part.changes if change.weight > 0))
+        touching = [change for change in part.changes if change.weight > 0 and change.kind != DISMISS]
+        items = list(dict.fromkeys(change.item_id for change in touching))
         unknown = {item for item, known in zip(items, self._catalogue.known(items), strict=True) if not known}
-        pairs = sorted({(change.item_id, change.user_id) for change in part.changes if change.item_id in unknown})
+        pairs = sorted({(change.item_id, change.user_id) for change in touching if change.item_id in unknown})
         for item, user in pairs:
             waiting.setdefault(item, set()).add(user)
         self._change_waiting(batch, part.owned.partition, "SADD", pairs)
@@ -183,7 +185,7 @@ class Recommender:
         """Rank all users of all partitions in one call of the model and one search."""
         pairs = [(lists, user) for lists in parts for user in lists.users]
         histories = [lists.histories.weighted(user) for lists, user in pairs]
-        wanted = [Wanted(self._settings.k) for _ in pairs]
+        wanted = [Wanted(self._settings.k, exclude=lists.histories.dismissed(user)) for lists, user in pairs]
         ranked = self._ranker.for_histories(histories, wanted)
         for (lists, user), history, one, result in zip(pairs, histories, wanted, ranked, strict=True):
             # Without any known item there is no user code, and popularity has to do.
@@ -205,7 +207,7 @@ class Recommender:
             metrics.LISTS.labels(document.source).inc()
             # Who has retracted everything is soon a user never seen; until then the list's stamp stands
             # against a late write of an earlier owner.
-            seconds = 0 if lists.histories.weighted(user) else FORGOTTEN_S
+            seconds = FORGOTTEN_S if lists.histories.is_empty(user) else 0
             key = self._keys.recommendations(user)
             documents.append(FinishedList(key, msgspec.json.encode(document), order, seconds))
         metrics.REFUSED_LISTS.inc(self._lists.write(documents))

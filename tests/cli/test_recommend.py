@@ -103,7 +103,10 @@ def test_without_any_list_it_says_what_may_be_missing(run_real: Run) -> None:
     assert "neither a list" in str(result.exception)
 
 
-@pytest.mark.parametrize("arguments", [[], ["u", "--items", "a"], ["x" * 257], ["--items", " ,"], ["u", "-k", "0"]])
+@pytest.mark.parametrize(
+    "arguments",
+    [[], ["u", "--items", "a"], ["x" * 257], ["--items", " ,"], ["u", "-k", "0"], ["u", "--exclude", ","]],
+)
 def test_senseless_arguments_are_refused(run_real: Run, arguments: list[str]) -> None:
     assert run_real("recommend", *arguments).exit_code == 2
 
@@ -114,6 +117,18 @@ def test_senseless_arguments_are_refused(run_real: Run, arguments: list[str]) ->
         (["recommend", "u", "--fresh", "-k", "3"], {"type": "user", "user_id": "u", "k": 3}),
         (["recommend", "--items", "a, b"], {"type": "items", "item_ids": ["a", "b"], "k": 10}),
         (["similar", "a"], {"type": "similar", "item_id": "a", "k": 10}),
+        (
+            ["recommend", "u", "--filter", '{"genre": "Drama"}', "--exclude", "b, c"],
+            {"type": "user", "user_id": "u", "k": 10, "filter": {"genre": "Drama"}, "exclude": ["b", "c"]},
+        ),
+        (
+            ["recommend", "--items", "a", "--exclude", "b"],
+            {"type": "items", "item_ids": ["a"], "k": 10, "exclude": ["b"]},
+        ),
+        (
+            ["similar", "a", "--filter", '{"price": {"lt": 5}}'],
+            {"type": "similar", "item_id": "a", "k": 10, "filter": {"price": {"lt": 5}}},
+        ),
     ],
 )
 def test_queries_are_asked_and_their_replies_shown(
@@ -122,8 +137,28 @@ def test_queries_are_asked_and_their_replies_shown(
     with answering(redis_client, keys, lambda request: {"items": ["b"], "scores": [0.25]}) as asked:  # noqa: ARG005
         result = run_real(*arguments, "--json")
     assert result.exit_code == 0, result.output
-    assert [{name: value for name, value in one.items() if name != "id"} for one in asked] == [request_]
+    expected = {"filter": None, "exclude": []} | request_
+    assert [{name: value for name, value in one.items() if name != "id"} for one in asked] == [expected]
     assert json.loads(result.stdout)["items"] == [{"item_id": "b", "score": 0.25, "title": None}]
+
+
+@pytest.mark.parametrize("command", [["recommend", "u"], ["recommend", "--items", "a"], ["similar", "a"]])
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("genre=Drama", "not JSON"),
+        ('{"genre": ["Drama"]}', "filter.genre"),
+        ('{"price": {"less": 3}}', "filter.price.less"),
+    ],
+)
+def test_a_bad_filter_is_refused_before_anything_is_asked(
+    run_real: Run, redis_client: redis.Redis, keys: Keys, command: list[str], text: str, message: str
+) -> None:
+    result = run_real(*command, "--filter", text)
+    assert result.exit_code == 2
+    assert "--filter" in result.output
+    assert message in result.output
+    assert not redis_client.exists(keys.queries)
 
 
 def test_when_nobody_answers_it_says_so_and_takes_the_request_back(

@@ -74,8 +74,23 @@ def test_readme_commands_and_keys(plain: tuple[Any, str], world: World) -> None:
     answer = json.loads(reply)
     assert (answer["id"], answer["status"], answer["items"]) == ("q1", "ok", finished["items"][:10])
 
+    _check_filtered(json.loads(replies["BLPOP ls:reply:q6"][1]), world, seen)
     _check_requests(client)
     _check_keys(client, version, world)
+
+
+def _check_filtered(answer: dict[str, Any], world: World, seen: set[str]) -> None:
+    """The README's filter: dramas for less than 5, without one item."""
+    assert answer["status"] == "ok", answer
+    attributes = {event.item_id: event.attributes for event in world.items}
+    assert len(answer["items"]) == 10
+    for name in answer["items"]:
+        genres, price = attributes[name]["genres"], attributes[name]["price"]
+        assert isinstance(genres, list)
+        assert isinstance(price, float)
+        assert "Drama" in genres
+        assert price < 5
+    assert not {*seen, "172"} & set(answer["items"])
 
 
 def _check_requests(client: Any) -> None:
@@ -91,6 +106,8 @@ def _check_requests(client: Any) -> None:
         else:
             assert len(answer["items"]) == len(answer["scores"]) == request["k"]
     refused = _ask(client, {"type": "similar", "id": "q6", "item_id": "nobody"})
+    bad = _ask(client, {"type": "user", "id": "q9", "user_id": "42", "filter": {"price": {"lt": "5"}}})
+    assert (bad["status"], bad["error"]) == ("error", 'filter.price.lt: must be a number, not "5"')
     assert refused["status"] == "error"
     assert "'nobody' is not published" in refused["error"]
     assert "not a query" in _ask(client, {"type": "similar", "id": "q7"})["error"]
@@ -132,8 +149,9 @@ def _check_keys(client: Any, version: str, world: World) -> None:
     logs = [name for name in names if name.endswith(":log")]
     entries = [entry for name in logs for entry in client.xrange(name)]
     packed = [msgpack.unpackb(fields[b"batch"]) for _, fields in entries]
-    assert {name for _, ids, _ in packed for name in ids} == {event.item_id for event in world.items}
-    assert code in [record for _, _, records in packed for record in records]
+    assert {name for _, ids, _, _ in packed for name in ids} == {event.item_id for event in world.items}
+    assert code in [record for _, _, records, _ in packed for record in records]
+    assert attributes[0] in [own for _, _, _, documents in packed for own in documents]
     assert client.hget("ls:model", "version") == version.encode()
 
 

@@ -9,7 +9,8 @@ import numpy as np
 
 from schemas.events import Attribute, InteractionEvent, ItemEvent
 
-GENRES = 5
+GENRE_NAMES = ("Comedy", "Drama", "Action", "Horror", "War")
+GENRES = len(GENRE_NAMES)
 ITEMS = 300
 USERS = 220
 NEW_ITEM = "brand-new"
@@ -45,7 +46,8 @@ def make_world(seed: int = 0) -> World:
     world = World()
     for number in range(1, ITEMS + 1):
         title = f"Film {number}"
-        attributes: dict[str, Attribute] = {"title": title, "genre": genre_of(str(number))}
+        genres = [GENRE_NAMES[genre_of(str(number))], *(["Classic"] if number % 7 == 0 else [])]
+        attributes: dict[str, Attribute] = {"title": title, "genres": genres, "price": number % 10 + 0.5}
         world.items.append(
             ItemEvent(item_id=str(number), features=features(genre_of(str(number)), arrays), attributes=attributes)
         )

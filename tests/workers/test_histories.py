@@ -6,13 +6,17 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from schemas.records import Touch, pack_history, unpack_history
+from schemas.records import Touch, pack_history
 from workers.decoding import Interaction
 from workers.histories import Histories, popularity_terms
 
 
 def _interaction(item: str, weight: float = 1.0, timestamp: float = 0.0, user: str = "anna") -> Interaction:
     return Interaction(user, item, "view", weight, timestamp, 2_000_000_000_000)
+
+
+def _dismissal(item: str, weight: float = 1.0) -> Interaction:
+    return _interaction(item, weight)._replace(kind="dismiss")
 
 
 def _items(histories: Histories, user: str = "anna") -> list[str]:
@@ -49,21 +53,63 @@ def test_oldest_is_forgotten_beyond_the_limit() -> None:
 
 
 @given(
-    st.lists(st.tuples(st.sampled_from("abcdef"), st.sampled_from([0.0, 0.5, 2.0])), max_size=30),
+    st.lists(
+        st.builds(
+            Interaction,
+            st.just("anna"),
+            st.sampled_from("abcdefghij"),
+            st.sampled_from(["view", "dismiss"]),
+            st.sampled_from([0.0, 0.5, 2.0]),
+            st.just(0.0),
+            st.just(0),
+        ),
+        max_size=30,
+    ),
     st.integers(0, 30),
 )
-def test_a_history_does_not_depend_on_where_the_batch_was_cut(events: list[tuple[str, float]], cut: int) -> None:
+def test_a_history_does_not_depend_on_where_the_batch_was_cut(events: list[Interaction], cut: int) -> None:
     whole = Histories({"anna": None}, limit=4)
-    for item, weight in events:
-        whole.fold(_interaction(item, weight))
+    changes = [whole.fold(event) for event in events]
     first = Histories({"anna": None}, limit=4)
-    for item, weight in events[:cut]:
-        first.fold(_interaction(item, weight))
+    for event in events[:cut]:
+        first.fold(event)
     second = Histories(first.packed(), limit=4)
-    for item, weight in events[cut:]:
-        second.fold(_interaction(item, weight))
+    for event in events[cut:]:
+        second.fold(event)
     assert second.packed() == whole.packed()
-    assert len(unpack_history(whole.packed()["anna"])) <= 4
+    assert len(whole.weighted("anna")) <= 4
+    assert len(whole.dismissed("anna")) <= 4
+    assert sum(changes) == (not whole.is_empty("anna"))
+
+
+def test_a_dismissed_item_counts_for_nothing_until_it_is_touched_again() -> None:
+    histories = Histories({"anna": None}, limit=10)
+    changes = [
+        histories.fold(change)
+        for change in (_interaction("a"), _dismissal("a"), _dismissal("b"), _interaction("b"), _dismissal("c"))
+    ]
+    assert changes == [1, 0, 0, 0, 0]
+    assert _items(histories) == ["b"]
+    assert histories.dismissed("anna") == {"a", "c"}
+    for item in "ab":
+        histories.fold(_interaction(item, 0.0))
+    assert not histories.is_empty("anna")
+    assert histories.fold(_dismissal("c", 0.0)) == -1
+    assert histories.is_empty("anna")
+    assert histories.packed() == {"anna": None}
+
+
+def test_dismissals_and_interactions_do_not_displace_each_other() -> None:
+    histories = Histories({"anna": None}, limit=3)
+    for number in range(5):
+        histories.fold(_interaction(f"seen-{number}"))
+        histories.fold(_dismissal(f"bad-{number}"))
+    assert _items(histories) == ["seen-2", "seen-3", "seen-4"]
+    assert histories.dismissed("anna") == {"bad-2", "bad-3", "bad-4"}
+
+
+def test_dismissals_are_not_popular() -> None:
+    assert popularity_terms([_dismissal("a"), _interaction("b")], half_life_days=1)[0::2] == ["b"]
 
 
 def test_popularity_halves_with_each_half_life() -> None:

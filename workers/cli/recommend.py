@@ -9,8 +9,18 @@ from typing import TYPE_CHECKING, Annotated, Any
 import msgspec
 import typer
 
-from schemas.documents import MAX_K, ItemsQuery, QueryReply, QueryRequest, Recommendations, SimilarQuery, UserQuery
+from schemas.documents import (
+    MAX_EXCLUDED,
+    MAX_K,
+    ItemsQuery,
+    QueryReply,
+    QueryRequest,
+    Recommendations,
+    SimilarQuery,
+    UserQuery,
+)
 from schemas.events import MAX_ID_LENGTH
+from schemas.filters import BadFilter, decode_filter
 from schemas.keys import Keys
 from schemas.settings import Settings
 from workers.cli import terminal
@@ -23,6 +33,10 @@ if TYPE_CHECKING:
 _MAX_ITEMS = 500
 
 Length = Annotated[int, typer.Option("-k", min=1, max=MAX_K, help="How many items to show.")]
+Filter = Annotated[
+    str | None,
+    typer.Option("--filter", metavar="JSON", help='Only items whose attributes match, such as {"genre": "Drama"}.'),
+]
 AsJson = Annotated[bool, typer.Option("--json", help="Print one JSON object, for scripts.")]
 
 
@@ -33,23 +47,29 @@ def recommend(
     items: Annotated[
         str | None, typer.Option("--items", help="For somebody anonymous who looked at these items: a,b,c.")
     ] = None,
+    filter_: Filter = None,
+    exclude: Annotated[str | None, typer.Option("--exclude", help="Items to leave out: a,b,c.")] = None,
     as_json: AsJson = False,
 ) -> None:
-    """Recommend items to a user: the finished list, or a fresh one made now.
+    """Recommend items to a user: the finished list, or a fresh one made now (--fresh, --filter, --exclude).
 
     A user without a list gets the popularity list, as everybody does who was never seen.
     """
     if (user is None) == (items is None):
         raise typer.BadParameter("give a user id, or --items, and not both")
+    condition = _condition(filter_)
+    without = [] if exclude is None else _item_ids("--exclude", exclude, MAX_EXCLUDED)
     from workers import connections
 
     settings = Settings()
     client = connections.redis_client(settings.redis)
     if items is not None:
-        query: QueryRequest = ItemsQuery(_request_id(), _item_ids(items), k)
+        query: QueryRequest = ItemsQuery(
+            _request_id(), _item_ids("--items", items, _MAX_ITEMS), k, filter=condition, exclude=without
+        )
         shown = _asked(client, settings, query, "made now for " + items)
-    elif fresh:
-        query = UserQuery(_request_id(), _identifier(user or ""), k)
+    elif fresh or condition is not None or without:
+        query = UserQuery(_request_id(), _identifier(user or ""), k, filter=condition, exclude=without)
         shown = _asked(client, settings, query, f"made now for {user}")
     else:
         shown = _finished(client, Keys(settings.redis.prefix), user or "", k)
@@ -59,14 +79,16 @@ def recommend(
 def similar(
     item: Annotated[str, typer.Argument(help="Item id.")],
     k: Length = 10,
+    filter_: Filter = None,
     as_json: AsJson = False,
 ) -> None:
     """Find the items most like an item, by the cosine of their vectors. Asks a recommender."""
+    condition = _condition(filter_)
     from workers import connections
 
     settings = Settings()
     client = connections.redis_client(settings.redis)
-    query = SimilarQuery(_request_id(), _identifier(item), k)
+    query = SimilarQuery(_request_id(), _identifier(item), k, filter=condition)
     _show(client, settings, _asked(client, settings, query, f"most like {item}"), as_json=as_json)
 
 
@@ -92,11 +114,23 @@ def _identifier(text: str) -> str:
     return text
 
 
-def _item_ids(text: str) -> list[str]:
+def _item_ids(option: str, text: str, most: int) -> list[str]:
     ids = [_identifier(part.strip()) for part in text.split(",") if part.strip()]
-    if not 1 <= len(ids) <= _MAX_ITEMS:
-        raise typer.BadParameter(f"--items takes 1 to {_MAX_ITEMS} ids with commas between them, not {len(ids)}")
+    if not 1 <= len(ids) <= most:
+        raise typer.BadParameter(f"{option} takes 1 to {most} ids with commas between them, not {len(ids)}")
     return ids
+
+
+def _condition(text: str | None) -> dict[str, Any] | None:
+    """Return the filter as a query has it, once it is known to be one."""
+    if text is None:
+        return None
+    try:
+        decode_filter(text)
+    except BadFilter as error:
+        raise typer.BadParameter(str(error), param_hint="--filter") from error
+    document: dict[str, Any] = msgspec.json.decode(text)
+    return document
 
 
 def _asked(client: redis.Redis, settings: Settings, query: QueryRequest, about: str) -> Shown:
