@@ -6,6 +6,7 @@ Cluster as well. Ids chosen by people only ever stand at the end of a key or as 
 
 from __future__ import annotations
 
+import re
 import zlib
 from dataclasses import dataclass
 from typing import Final
@@ -16,6 +17,9 @@ from typing import Final
 ITEMS_PER_BUCKET: Final = 128
 # What is kept of a user is large and is read a bucket at a time.
 USERS_PER_BUCKET: Final = 48
+# The profile whose lists have no name in their keys.
+DEFAULT_PROFILE: Final = "default"
+PROFILE_NAME: Final = re.compile(r"^[a-z0-9][a-z0-9_-]{0,31}$")
 
 
 def bucket_of(identifier: str, buckets: int) -> int:
@@ -88,6 +92,11 @@ class UserKeys:
         return f"{self._base}:popularity"
 
     @property
+    def trending(self) -> str:
+        """Sorted set: the same with the shorter half-life of what trends."""
+        return f"{self._base}:trending"
+
+    @property
     def waiting(self) -> str:
         """Set: JSON pairs of an item id that is not published yet and a user who touched it."""
         return f"{self._base}:waiting"
@@ -107,14 +116,17 @@ class Keys:
 
     prefix: str
 
-    def recommendations(self, user_id: str) -> str:
+    def recommendations(self, user_id: str, profile: str = DEFAULT_PROFILE) -> str:
         """String: the user's list, a ``Recommendations`` document."""
-        return f"{self.prefix}:recs:{user_id}"
+        return f"{self.prefix}:recs{_at(profile)}:{user_id}"
 
-    @property
-    def popular(self) -> str:
+    def popular(self, profile: str = DEFAULT_PROFILE) -> str:
         """String: the list for users never seen, a ``Recommendations`` document."""
-        return f"{self.prefix}:popular"
+        return f"{self.prefix}:popular{_at(profile)}"
+
+    def trending(self, profile: str = DEFAULT_PROFILE) -> str:
+        """String: what rises, a ``Recommendations`` document."""
+        return f"{self.prefix}:trending{_at(profile)}"
 
     @property
     def queries(self) -> str:
@@ -142,3 +154,7 @@ class Keys:
     def users(self, partition: int) -> UserKeys:
         """Return the keys of one partition of ``interactions``."""
         return UserKeys(self.prefix, partition)
+
+
+def _at(profile: str) -> str:
+    return "" if profile == DEFAULT_PROFILE else f"@{profile}"

@@ -8,12 +8,16 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
-from typing import Annotated, Any, Final, Literal
+from typing import Annotated, Any, Final, Literal, Self
 
 import platformdirs
-from pydantic import Field, SecretStr, StringConstraints, field_validator
+from pydantic import Field, SecretStr, StringConstraints, field_validator, model_validator
 from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict
 
+from schemas.documents import MAX_EXPLAINED, MAX_K
+from schemas.events import MAX_ID_LENGTH
+from schemas.filters import parse_filter
+from schemas.keys import DEFAULT_PROFILE, PROFILE_NAME
 from schemas.model_settings import ModelSettings, Section
 
 ENV_PREFIX: Final = "LATENTSTREAM_"
@@ -67,18 +71,58 @@ class EventSettings(Section):
     dead_letter_window: int = Field(1000, ge=1, description="How many events the limit looks back over.")
 
 
+class ProfileSettings(Section):
+    """What stands in the lists of one profile."""
+
+    k: int | None = Field(None, ge=1, le=MAX_K, description="Length of its lists, where it is not `recommend.k`.")
+    filter: dict[str, Any] | None = Field(None, description="Only items that match; the README has the syntax.")
+    diversity: float = Field(0.0, ge=0, le=1, description="0: the best items; 1: the least alike ones.")
+    category: str | None = Field(
+        None, min_length=1, max_length=MAX_ID_LENGTH, description="The attribute that `per_category` counts by."
+    )
+    per_category: int | None = Field(None, ge=1, le=MAX_K, description="Most items of one category.")
+    explain: int = Field(0, ge=0, le=MAX_EXPLAINED, description="Items of the history that are named as reasons.")
+
+    @field_validator("filter")
+    @classmethod
+    def _is_filter(cls, value: dict[str, Any] | None) -> dict[str, Any] | None:
+        if value is not None:
+            parse_filter(value)  # A BadFilter is a ValueError, as pydantic wants it.
+        return value
+
+    @model_validator(mode="after")
+    def _cap_is_whole(self) -> Self:
+        if (self.category is None) != (self.per_category is None):
+            raise ValueError("category and per_category go together")
+        return self
+
+
+ProfileName = Annotated[str, StringConstraints(pattern=PROFILE_NAME.pattern)]
+
+
 class RecommendSettings(Section):
     """What is served."""
 
-    k: int = Field(50, ge=1, le=1000, description="Length of the finished lists.")
+    k: int = Field(50, ge=1, le=MAX_K, description="Length of the finished lists.")
+    profiles: dict[ProfileName, ProfileSettings] = Field(
+        {},
+        description=f"Further lists for each user, by name; {DEFAULT_PROFILE!r} changes the list without a name. JSON.",
+    )
     history: int = Field(500, ge=1, le=10_000, description="Interactions kept for each user, the newest.")
     popularity_half_life_days: float = Field(7.0, gt=0, description="After so long an interaction counts half.")
-    popular_refresh_s: float = Field(2.0, gt=0, description="How often the popularity list is made anew.")
+    trending_half_life_hours: float = Field(24.0, gt=0, description="The same for what trends. Shorter than the above.")
+    popular_refresh_s: float = Field(2.0, gt=0, description="How often the lists of what is popular are made anew.")
     query_timeout_s: float = Field(10.0, gt=0, description="Queries older than this are dropped: nobody waits.")
     reply_ttl_s: int = Field(60, ge=1, description="How long a reply waits to be read.")
     log_events: int = Field(
         32_768, ge=1, description="Events in each partition's change log. A reader further behind loads all codes anew."
     )
+
+    @model_validator(mode="after")
+    def _trends_are_short(self) -> Self:
+        if self.trending_half_life_hours >= 24 * self.popularity_half_life_days:
+            raise ValueError("trending_half_life_hours must be shorter than popularity_half_life_days")
+        return self
 
 
 class HealthSettings(Section):

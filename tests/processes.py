@@ -43,6 +43,8 @@ def _variables(section: BaseModel, prefix: str) -> Iterator[tuple[str, str]]:
             yield variable, value.get_secret_value()
         elif isinstance(value, list):
             yield variable, json.dumps(value)
+        elif isinstance(value, dict):
+            yield variable, json.dumps({key: one.model_dump(exclude_unset=True) for key, one in value.items()})
         elif value is not None:
             yield variable, str(value)
 

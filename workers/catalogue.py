@@ -132,11 +132,29 @@ class Catalogue:
         with self._lock:
             return self._attributes.mask(condition)
 
-    def matching(self, ids: Sequence[str], condition: Filter) -> list[bool]:
-        """Return whether each id is published and matches."""
+    def embeddings(self, ids: Sequence[str]) -> tuple[NDArray[np.bool_], NDArray[np.float32]]:
+        """Return which ids are known, bool ``[n]``, and their input embeddings, ``[n, embedding_dim]``."""
         with self._lock:
-            mask = self._attributes.mask(condition)
-            return [slot >= 0 and bool(mask[slot]) for slot in self.slots(ids).tolist()]
+            slots = self.slots(ids)
+            known = (slots >= 0) & self._known[slots]
+            found = np.zeros((len(slots), self._space.embedding_dim), np.float32)
+            found[known] = self._embeddings[slots[known]]
+            return known, found
+
+    def retrieval_vectors(self, slots: NDArray[np.int64]) -> NDArray[np.float32]:
+        """Return ``[w, b]`` of each slot, float32 ``[n, dim + 1]``; zeros of what is not servable any more."""
+        return self._vectors(self.retrieval, slots)
+
+    def directions(self, slots: NDArray[np.int64]) -> NDArray[np.float32]:
+        """Return ``w / |w|`` of each slot, float32 ``[n, dim]``; zeros of what is not servable any more."""
+        return self._vectors(self.similarity, slots)[:, :-1]
+
+    def _vectors(self, index: LatentIndex, slots: NDArray[np.int64]) -> NDArray[np.float32]:
+        with self._lock:
+            servable = self._servable[slots]
+            found = np.zeros((len(slots), index.dim), np.float32)
+            found[servable] = index.vectors(slots[servable])
+            return found
 
     def code(self, item_id: str) -> CodeRecord | None:
         """Return what is stored of an item, None where it is not published."""

@@ -1,78 +1,156 @@
-"""The decayed popularity list: for users never seen, and for those whose items nobody knows."""
+"""What is popular, for users never seen and for those whose items nobody knows; and what trends."""
 
 from __future__ import annotations
 
 import time
-from collections.abc import Container
-from itertools import islice
-from typing import Final
+from collections.abc import Collection
+from dataclasses import dataclass
+from typing import Final, Literal, cast
 
 import msgspec
 import numpy as np
 import redis
+from numpy.typing import NDArray
 
+from models.trending import rising
 from schemas.documents import Recommendations, recommendation_order
+from schemas.filters import Filter
 from schemas.keys import Keys
+from schemas.settings import RecommendSettings
 from workers.catalogue import Catalogue
-from workers.ranking import SCORE_DIGITS, Ranked, Wanted
+from workers.profiles import Profile, all_profiles
+from workers.shape import Candidates, fetch_size, shaped
+from workers.wanted import Ranked, Wanted, rounded
 
 # Items kept by each partition. Forward decay lets a new item displace an old one whatever the count.
 KEPT: Final = 10_000
+# A filter or a cap chooses among so many of each partition; what trends is looked for among as many of the heaviest.
+DEPTH: Final = 1_000
+
+
+@dataclass(frozen=True, slots=True)
+class _Leaders:
+    """Servable items, best first: slots int64 ``[n]`` and log2 of their weights, float64 ``[n]``."""
+
+    slots: NDArray[np.int64]
+    weights: NDArray[np.float64]
+
+
+_NOBODY: Final = _Leaders(np.empty(0, np.int64), np.empty(0))
 
 
 class Popularity:
-    """Merges the counts of all partitions into ``popular``."""
+    """Merges the counts of all partitions into ``popular`` and ``trending``."""
 
-    def __init__(self, client: redis.Redis, keys: Keys, partitions: int, catalogue: Catalogue, version: str) -> None:
+    def __init__(
+        self,
+        client: redis.Redis,
+        keys: Keys,
+        partitions: int,
+        catalogue: Catalogue,
+        version: str,
+        settings: RecommendSettings,
+    ) -> None:
         self._redis = client
         self._keys = keys
-        self._partitions = partitions
+        self._users = [keys.users(partition) for partition in range(partitions)]
         self._catalogue = catalogue
         self._version = version
-        self._ranked: list[tuple[str, float]] = []
-        self._written: list[str] | None = None
+        self._settings = settings
+        self._profiles = all_profiles(settings)
+        self._popular = self._trending = _NOBODY
+        self._written: dict[str, list[str]] = {}
 
-    def refresh(self, k: int, reserve: int) -> None:
-        """Read the counts again, keep the best ``k + reserve``, and write the best ``k`` if they changed.
+    def refresh(self) -> None:
+        """Read the counts again, and write those lists that changed."""
+        # A user may have as many of the best as a history is long.
+        longest = max(fetch_size(profile.wanted) for profile in self._profiles)
+        popular = self._counts("popularity", max(longest + self._settings.history, DEPTH))
+        self._popular = self._leaders(popular)
+        self._trending = self._leaders(self._rising(self._counts("trending", DEPTH)))
+        for profile in self._profiles:
+            self._publish(profile, "popular", self._keys.popular(profile.name), self.top(profile.wanted))
+            self._publish(profile, "trending", self._keys.trending(profile.name), self.trending(profile.wanted))
 
-        ``reserve`` is how many of them a user may have already.
-        """
-        pipeline = self._redis.pipeline(transaction=False)
-        for partition in range(self._partitions):
-            pipeline.zrevrange(self._keys.users(partition).popularity, 0, k + reserve - 1, withscores=True)
-        weights: dict[str, float] = {}
-        for counts in pipeline.execute():
-            for member, weight in counts:
-                name = member.decode()
-                weights[name] = float(np.logaddexp2(weights.get(name, -np.inf), weight))
-        names = sorted(weights, key=lambda name: (-weights[name], name))
-        servable = self._catalogue.servable(names)
-        self._ranked = [(name, weights[name]) for name, ok in zip(names, servable, strict=True) if ok]
-        top = self.top(Wanted(k))
-        if top.items != self._written:
-            document = Recommendations(
-                order=recommendation_order(0, 0),
-                user_id="",
-                model=self._version,
-                source="popular",
-                generated_at=time.time(),
-                items=top.items,
-                scores=top.scores,
-            )
-            self._redis.set(self._keys.popular, msgspec.json.encode(document))
-            self._written = top.items
-
-    def top(self, wanted: Wanted, without: Container[str] = ()) -> Ranked:
+    def top(self, wanted: Wanted, without: Collection[str] = ()) -> Ranked:
         """Return the most popular items as ``wanted`` that are not in ``without``; scores are shares of the first.
 
         A filter that few of the items kept here match gives a short list.
         """
-        ranked = self._ranked
-        if wanted.filter is not None:
-            matching = self._catalogue.matching([name for name, _ in ranked], wanted.filter)
-            ranked = [entry for entry, matches in zip(ranked, matching, strict=True) if matches]
-        left = (entry for entry in ranked if entry[0] not in without and entry[0] not in wanted.exclude)
-        best = list(islice(left, wanted.k))
-        first = best[0][1] if best else 0.0
-        scores = [float(f"{2 ** (weight - first):.{SCORE_DIGITS}g}") for _, weight in best]
-        return Ranked([name for name, _ in best], scores)
+        return self._best(self._popular, wanted, without)
+
+    def trending(self, wanted: Wanted, without: Collection[str] = ()) -> Ranked:
+        """Return what trends most; what does not rise at all is not there. Else as :meth:`top`."""
+        return self._best(self._trending, wanted, without)
+
+    def _counts(self, kind: Literal["popularity", "trending"], depth: int) -> dict[str, float]:
+        """Return log2 of the decayed weight of each item over all partitions, by id."""
+        pipeline = self._redis.pipeline(transaction=False)
+        for users in self._users:
+            pipeline.zrevrange(getattr(users, kind), 0, depth - 1, withscores=True)
+        weights: dict[bytes, float] = {}
+        for counts in cast(list[list[tuple[bytes, float]]], pipeline.execute()):
+            for member, weight in counts:
+                other = weights.get(member)
+                weights[member] = weight if other is None else float(np.logaddexp2(other, weight))
+        return {member.decode(): weight for member, weight in weights.items()}
+
+    def _rising(self, recent: dict[str, float]) -> dict[str, float]:
+        """Return log2 of the trend of each item that rises, from the log2 of its recent weight."""
+        if not recent:
+            return {}
+        pipeline = self._redis.pipeline(transaction=False)
+        for users in self._users:
+            pipeline.zmscore(users.popularity, list(recent))
+        longer = np.full(len(recent), -np.inf)
+        for counts in cast(list[list[float | None]], pipeline.execute()):
+            longer = np.logaddexp2(longer, [-np.inf if weight is None else weight for weight in counts])
+        short_s = 3600 * self._settings.trending_half_life_hours
+        long_s = 86_400 * self._settings.popularity_half_life_days
+        # Both as they are now, not at Unix time 0.
+        now = time.time()
+        weights = np.array(list(recent.values())) - now / short_s
+        scores = rising(weights, longer - now / long_s, short_s / long_s)
+        return {name: score for name, score in zip(recent, scores.tolist(), strict=True) if score > -np.inf}
+
+    def _leaders(self, weights: dict[str, float]) -> _Leaders:
+        names = sorted(weights, key=lambda name: (-weights[name], name))
+        servable = self._catalogue.servable(names)
+        kept = [name for name, here in zip(names, servable, strict=True) if here]
+        return _Leaders(self._catalogue.slots(kept), np.array([weights[name] for name in kept]))
+
+    def _best(self, leaders: _Leaders, wanted: Wanted, without: Collection[str]) -> Ranked:
+        barred = self._catalogue.slots([*without, *wanted.exclude])
+
+        def best(condition: Filter | None, taken: NDArray[np.int64], count: int) -> _Leaders:
+            left = ~np.isin(leaders.slots, np.concatenate([barred, taken]))
+            if condition is not None:
+                left &= self._catalogue.mask(condition)[leaders.slots]
+            rows = np.flatnonzero(left)[:count]
+            return _Leaders(leaders.slots[rows], leaders.weights[rows])
+
+        first = best(wanted.filter, np.empty(0, np.int64), fetch_size(wanted))
+        highest = float(first.weights[0]) if len(first.slots) else 0.0
+        found = shaped(self._catalogue, wanted, _shares(first, highest), lambda *asked: _shares(best(*asked), highest))
+        return Ranked(self._catalogue.ids(found.slots), [rounded(score) for score in found.scores])
+
+    def _publish(self, profile: Profile, source: Literal["popular", "trending"], key: str, ranked: Ranked) -> None:
+        if ranked.items == self._written.get(key):
+            return
+        document = Recommendations(
+            order=recommendation_order(0, 0),
+            user_id="",
+            model=self._version,
+            source=source,
+            generated_at=time.time(),
+            items=ranked.items,
+            scores=ranked.scores,
+            profile=profile.name,
+            rules=profile.rules,
+        )
+        self._redis.set(key, msgspec.json.encode(document))
+        self._written[key] = ranked.items
+
+
+def _shares(leaders: _Leaders, highest: float) -> Candidates:
+    return Candidates(leaders.slots, np.exp2(leaders.weights - highest).astype(np.float32))

@@ -14,15 +14,16 @@ import structlog
 from models.bundle import Bundle
 from schemas.documents import (
     ItemsQuery,
+    ListQuery,
     QueryReply,
     QueryRequest,
     ReconstructQuery,
     RequestId,
     SimilarQuery,
+    TrendingQuery,
     UserQuery,
     VectorQuery,
 )
-from schemas.filters import BadFilter, parse_filter
 from schemas.keys import Keys
 from schemas.records import CodeRecord
 from schemas.settings import RecommendSettings
@@ -32,7 +33,10 @@ from workers.catalogue import Catalogue
 from workers.histories import dismissed, weighted
 from workers.lookup import find_histories
 from workers.popularity import Popularity
-from workers.ranking import Ranked, Ranker, Wanted
+from workers.profiles import all_profiles
+from workers.query_rules import BadQuery, wanted_by
+from workers.ranking import Ranker
+from workers.wanted import Ranked, Wanted
 
 log = structlog.get_logger()
 
@@ -45,10 +49,6 @@ TAKE_OVER_MS: Final = 3_000
 _Entries = list[tuple[bytes, dict[bytes, bytes]]]
 _REQUEST = msgspec.json.Decoder(QueryRequest)
 _REPLY_TO = msgspec.json.Decoder(dict[str, msgspec.Raw])
-
-
-class BadQuery(Exception):  # noqa: N818
-    """A request that cannot be answered; its message is the reply."""
 
 
 class _Request(NamedTuple):
@@ -81,6 +81,7 @@ class QueryServer(Background):
         self._redis = client
         self._keys = keys
         self._settings = settings
+        self._profiles = all_profiles(settings)
         self._bundle = bundle
         self._catalogue = catalogue
         self._popularity = popularity
@@ -162,9 +163,11 @@ class QueryServer(Background):
             try:
                 if isinstance(query, UserQuery):
                     history = next(stored)
-                    asked[entry] = _FromHistory(query, weighted(history), _wanted(query, dismissed(history)))
+                    asked[entry] = _FromHistory(query, weighted(history), self._wanted(query, dismissed(history)))
                 elif isinstance(query, ItemsQuery):
-                    asked[entry] = _FromHistory(query, [(item_id, 1.0) for item_id in query.item_ids], _wanted(query))
+                    asked[entry] = _FromHistory(
+                        query, [(item_id, 1.0) for item_id in query.item_ids], self._wanted(query)
+                    )
             except BadQuery as error:
                 refused[entry] = error
         ranked = self._ranked_histories(asked)
@@ -198,9 +201,11 @@ class QueryServer(Background):
         match query:
             case SimilarQuery():
                 self._require_known(query.item_id)
-                return self._listed(query.id, self._ranker.similar([query.item_id], [_wanted(query)])[0])
+                return self._listed(query.id, self._ranker.similar([query.item_id], [self._wanted(query)])[0])
             case VectorQuery():
-                return self._listed(query.id, self._ranker.near(self._vector(query.features), [_wanted(query)])[0])
+                return self._listed(query.id, self._ranker.near(self._vector(query.features), [self._wanted(query)])[0])
+            case TrendingQuery():
+                return self._listed(query.id, self._popularity.trending(self._wanted(query)))
             case ReconstructQuery():
                 return self._reconstruction(query)
             case _:
@@ -219,6 +224,9 @@ class QueryServer(Background):
             features=[float(value) for value in features],
             reconstruction_error=record.error,
         )
+
+    def _wanted(self, query: ListQuery, never: frozenset[str] = frozenset()) -> Wanted:
+        return wanted_by(query, self._profiles, never)
 
     def _require_known(self, item_id: str) -> CodeRecord:
         record = self._catalogue.code(item_id)
@@ -239,16 +247,15 @@ class QueryServer(Background):
         return vector
 
     def _listed(self, request_id: str, ranked: Ranked) -> QueryReply:
-        return QueryReply(request_id, "ok", self._bundle.version, items=ranked.items, scores=ranked.scores)
-
-
-def _wanted(query: UserQuery | ItemsQuery | SimilarQuery | VectorQuery, never: frozenset[str] = frozenset()) -> Wanted:
-    """Return what ``query`` wants, but for the items that it must ``never`` have."""
-    try:
-        condition = None if query.filter is None else parse_filter(query.filter)
-    except BadFilter as error:
-        raise BadQuery(str(error)) from error
-    return Wanted(query.k, condition, never | frozenset(query.exclude))
+        return QueryReply(
+            request_id,
+            "ok",
+            self._bundle.version,
+            items=ranked.items,
+            scores=ranked.scores,
+            because=ranked.because or [],
+            biases=ranked.biases or [],
+        )
 
 
 def _refusal(data: bytes, reason: str) -> QueryReply | None:

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Sequence
-from dataclasses import dataclass
+from functools import partial
+from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -13,27 +14,20 @@ from models.bundle import Bundle
 from models.index import LatentIndex
 from schemas.filters import Filter
 from workers.catalogue import Catalogue, unit_vectors
+from workers.explaining import explained
+from workers.shape import Candidates, fetch_size, shaped
+from workers.wanted import Ranked, Wanted, rounded
 
-# A float32 score has about 7 digits; 6 are enough to order by and shorter to store.
-SCORE_DIGITS = 6
-
-
-@dataclass(frozen=True, slots=True)
-class Wanted:
-    """What may stand in one list: ``k`` items that match ``filter`` and are not among ``exclude``."""
-
-    k: int
-    filter: Filter | None = None
-    exclude: frozenset[str] = frozenset()
+# Item ids and weights, oldest first.
+History = Sequence[tuple[str, float]]
 
 
-@dataclass(slots=True)
-class Ranked:
-    """Items, best first, and the user code that ranked them (empty where no item of the history is known)."""
+class _Asked(NamedTuple):
+    """A list to make: the row of its query, what it must not have, and what it may."""
 
-    items: list[str]
-    scores: list[float]
-    code: bytes = b""
+    row: int
+    exclude: NDArray[np.int64]
+    wanted: Wanted
 
 
 class Ranker:
@@ -43,9 +37,13 @@ class Ranker:
         self._bundle = bundle
         self._catalogue = catalogue
 
-    def for_histories(self, histories: Sequence[Sequence[tuple[str, float]]], wanted: Sequence[Wanted]) -> list[Ranked]:
+    def for_histories(self, histories: Sequence[History], wanted: Sequence[Wanted]) -> list[Ranked]:
         """Return the list ``wanted[i]`` for the history ``histories[i]`` of (item id, weight), without its items."""
-        ranked = [Ranked([], []) for _ in histories]
+        return [lists[0] for lists in self.several(histories, [[one] for one in wanted])]
+
+    def several(self, histories: Sequence[History], wanted: Sequence[Sequence[Wanted]]) -> list[list[Ranked]]:
+        """Return the lists ``wanted[i]`` for the history ``histories[i]`` of (item id, weight), without its items."""
+        ranked = [[Ranked([], []) for _ in own] for own in wanted]
         bags, known = self._catalogue.bags(histories)
         rows = np.flatnonzero(known).tolist()
         if not rows:
@@ -53,17 +51,24 @@ class Ranker:
         users = self._bundle.space.user_codes(bags[rows])
         codes = self._bundle.user_codec.encode(users)
         queries = np.hstack([users, np.ones((len(rows), 1), np.float32)])
-        exclude = [self._published([item for item, _ in histories[row]], wanted[row]) for row in rows]
-        found = self._search(self._catalogue.retrieval, queries, exclude, [wanted[row] for row in rows])
-        for row, result, code in zip(rows, found, codes, strict=True):
-            ranked[row] = Ranked(result.items, result.scores, code.tobytes())
+        asked = [
+            _Asked(query, self._published([item for item, _ in histories[row]], one), one)
+            for query, row in enumerate(rows)
+            for one in wanted[row]
+        ]
+        found = iter(self._search(self._catalogue.retrieval, queries, asked))
+        for row, code in zip(rows, codes, strict=True):
+            ranked[row] = [self._explained(next(found), histories[row], one, code.tobytes()) for one in wanted[row]]
         return ranked
 
     def similar(self, item_ids: Sequence[str], wanted: Sequence[Wanted]) -> list[Ranked]:
         """Return the items nearest to each of ``item_ids``, which must be known (not: available)."""
         vectors = self._catalogue.unit_vectors(item_ids)
-        exclude = [self._published([item], one) for item, one in zip(item_ids, wanted, strict=True)]
-        return self._search(self._catalogue.similarity, vectors, exclude, wanted)
+        asked = [
+            _Asked(row, self._published([item], one), one)
+            for row, (item, one) in enumerate(zip(item_ids, wanted, strict=True))
+        ]
+        return [self._ranked(found) for found in self._search(self._catalogue.similarity, vectors, asked)]
 
     def near(self, vectors: NDArray[np.float32], wanted: Sequence[Wanted]) -> list[Ranked]:
         """Return the items nearest to raw feature vectors, float32 ``[n, input_dim]``."""
@@ -73,38 +78,67 @@ class Ranker:
         codes = content.codes(vectors)
         names = [""] * len(vectors)  # No item is called so: the bridge places them.
         placed = self._bundle.space.place(names, content.latents(codes), np.ones(len(vectors), bool))
-        exclude = [self._published([], one) for one in wanted]
-        return self._search(self._catalogue.similarity, unit_vectors(placed.retrieval), exclude, wanted)
+        asked = [_Asked(row, self._published([], one), one) for row, one in enumerate(wanted)]
+        found = self._search(self._catalogue.similarity, unit_vectors(placed.retrieval), asked)
+        return [self._ranked(one) for one in found]
 
     def _published(self, item_ids: Sequence[str], wanted: Wanted) -> NDArray[np.int64]:
         """Return the slots of what a list must not have: ``item_ids`` and what it excludes itself."""
         slots = self._catalogue.slots([*item_ids, *wanted.exclude])
         return slots[slots >= 0]
 
-    def _search(
+    def _search(self, index: LatentIndex, queries: NDArray[np.float32], asked: list[_Asked]) -> list[Candidates]:
+        """Return what makes each list; searches once for each filter among them."""
+        by_filter: dict[Filter | None, list[int]] = defaultdict(list)
+        for place, one in enumerate(asked):
+            by_filter[one.wanted.filter].append(place)
+        lists: dict[int, Candidates] = {}
+        for condition, places in by_filter.items():
+            # Lists of one user that exclude the same differ only in how they are chosen.
+            first = {(asked[place].row, asked[place].wanted.exclude): place for place in places}
+            rows = [asked[place].row for place in first.values()]
+            fetch = max(fetch_size(asked[place].wanted) for place in places)
+            found = self._found(
+                index, queries[rows], [asked[place].exclude for place in first.values()], condition, fetch
+            )
+            found_of = dict(zip(first, found, strict=True))
+            for place in places:
+                one = asked[place]
+                more = partial(self._more, index, queries[[one.row]], one.exclude)
+                lists[place] = shaped(self._catalogue, one.wanted, found_of[one.row, one.wanted.exclude], more)
+        return [lists[place] for place in range(len(asked))]
+
+    def _more(
+        self,
+        index: LatentIndex,
+        query: NDArray[np.float32],
+        exclude: NDArray[np.int64],
+        condition: Filter | None,
+        taken: NDArray[np.int64],
+        fetch: int,
+    ) -> Candidates:
+        return self._found(index, query, [np.concatenate([exclude, taken])], condition, fetch)[0]
+
+    def _found(
         self,
         index: LatentIndex,
         queries: NDArray[np.float32],
         exclude: Sequence[NDArray[np.int64]],
-        wanted: Sequence[Wanted],
-    ) -> list[Ranked]:
-        """Search once for each filter among ``wanted``."""
-        by_filter: dict[Filter | None, list[int]] = defaultdict(list)
-        for row, one in enumerate(wanted):
-            by_filter[one.filter].append(row)
-        found = [Ranked([], []) for _ in wanted]
-        for condition, rows in by_filter.items():
-            longest = max(wanted[row].k for row in rows)
-            allowed = None if condition is None else self._catalogue.mask(condition)
-            scores, slots = index.search(queries[rows], longest, [exclude[row] for row in rows], allowed)
-            for row, result in zip(rows, self._ranked(scores, slots), strict=True):
-                found[row] = Ranked(result.items[: wanted[row].k], result.scores[: wanted[row].k])
-        return found
+        condition: Filter | None,
+        fetch: int,
+    ) -> list[Candidates]:
+        allowed = None if condition is None else self._catalogue.mask(condition)
+        scores, slots = index.search(queries, fetch, exclude, allowed)
+        return [Candidates(*row).without_gaps() for row in zip(slots, scores, strict=True)]
 
-    def _ranked(self, scores: NDArray[np.float32], slots: NDArray[np.int64]) -> list[Ranked]:
-        lists = []
-        for row_scores, row_slots in zip(scores, slots, strict=True):
-            filled = row_slots >= 0
-            rounded = [float(f"{score:.{SCORE_DIGITS}g}") for score in row_scores[filled]]
-            lists.append(Ranked(self._catalogue.ids(row_slots[filled]), rounded))
-        return lists
+    def _explained(self, found: Candidates, history: History, wanted: Wanted, code: bytes) -> Ranked:
+        ranked = self._ranked(found)
+        ranked.code = code
+        if wanted.explain:
+            space = self._bundle.space
+            reasons = explained(space, self._catalogue, history, found.slots, wanted.explain)
+            ranked.because, ranked.biases = reasons.because, reasons.biases if space.linear else None
+        return ranked
+
+    def _ranked(self, found: Candidates) -> Ranked:
+        return Ranked(self._catalogue.ids(found.slots), [rounded(score) for score in found.scores])

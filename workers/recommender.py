@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from itertools import islice
 from typing import cast
 
@@ -14,7 +14,7 @@ import structlog
 from kafka import KafkaConsumer
 
 from models.bundle import Bundle
-from schemas.documents import Recommendations, recommendation_order
+from schemas.documents import recommendation_order
 from schemas.events import DISMISS
 from schemas.keys import USERS_PER_BUCKET, Keys
 from schemas.settings import Settings
@@ -22,17 +22,18 @@ from workers import buckets, metrics
 from workers.catalogue import Catalogue
 from workers.dead_letters import DeadLetters
 from workers.decoding import Decoded, Interaction, decode_records, interaction_decoder
-from workers.delivery import MAX_ARGUMENTS, Batch, FinishedList, ListWriter, PositionStore
+from workers.delivery import MAX_ARGUMENTS, Batch, PositionStore
 from workers.histories import Histories, popularity_terms
+from workers.lists import FinishedLists
 from workers.popularity import KEPT, Popularity
-from workers.ranking import Ranked, Ranker, Wanted
+from workers.profiles import all_profiles
+from workers.ranking import Ranker
 from workers.source import Owned, PartitionRecords, Source
+from workers.wanted import Ranked, Wanted
 
 log = structlog.get_logger()
 
 USERS_AT_A_TIME = 256
-FORGOTTEN_S = 600
-_LIST = msgspec.json.Decoder(Recommendations)
 _WAITING = msgspec.json.Decoder(tuple[str, str])
 
 
@@ -55,7 +56,8 @@ class _Lists:
     histories: Histories
     users: list[str]
     batch: Batch
-    ranked: dict[str, Ranked] = field(default_factory=dict)
+    # In the order of the profiles.
+    ranked: dict[str, list[Ranked]] = field(default_factory=dict)
 
 
 class Recommender:
@@ -82,7 +84,8 @@ class Recommender:
         self._popularity = popularity
         self._popularity_due = 0.0
         self._ranker = Ranker(bundle, catalogue)
-        self._lists = ListWriter(client)
+        self._profiles = all_profiles(settings.recommend)
+        self._lists = FinishedLists(client, self._keys, bundle.version, catalogue, self._profiles)
         self._states: dict[int, _PartitionState] = {}
         self._decode = interaction_decoder(settings.events.max_bytes)
         self.source = Source(
@@ -117,7 +120,7 @@ class Recommender:
     def between(self) -> bool:
         """Wake users whose item arrived, sweep a bucket of stale lists, renew the popularity list."""
         if time.monotonic() >= self._popularity_due:
-            self._popularity.refresh(self._settings.k, self._settings.history)
+            self._popularity.refresh()
             self._popularity_due = time.monotonic() + self._settings.popular_refresh_s
         arrived = self._catalogue.take_arrivals()
         if self._catalogue.take_removed():
@@ -185,32 +188,25 @@ class Recommender:
         """Rank all users of all partitions in one call of the model and one search."""
         pairs = [(lists, user) for lists in parts for user in lists.users]
         histories = [lists.histories.weighted(user) for lists, user in pairs]
-        wanted = [Wanted(self._settings.k, exclude=lists.histories.dismissed(user)) for lists, user in pairs]
-        ranked = self._ranker.for_histories(histories, wanted)
-        for (lists, user), history, one, result in zip(pairs, histories, wanted, ranked, strict=True):
+        wanted = [self._wanted(lists.histories.dismissed(user)) for lists, user in pairs]
+        ranked = self._ranker.several(histories, wanted)
+        for (lists, user), history, own, results in zip(pairs, histories, wanted, ranked, strict=True):
+            seen = {item for item, _ in history}
             # Without any known item there is no user code, and popularity has to do.
-            lists.ranked[user] = result if result.code else self._popularity.top(one, {item for item, _ in history})
+            lists.ranked[user] = [
+                result if result.code else self._popularity.top(one, seen)
+                for one, result in zip(own, results, strict=True)
+            ]
+
+    def _wanted(self, dismissed: frozenset[str]) -> list[Wanted]:
+        """Return what each profile wants for a user who ``dismissed`` some items."""
+        wanted = [profile.wanted for profile in self._profiles]
+        return [replace(one, exclude=dismissed) for one in wanted] if dismissed else wanted
 
     def _write_lists(self, lists: _Lists, following: int) -> None:
         order = recommendation_order(lists.owned.position.epoch, following)
-        documents = []
-        for user, ranked in lists.ranked.items():
-            document = Recommendations(
-                order=order,
-                user_id=user,
-                model=self._version,
-                source="model" if ranked.code else "popular",
-                generated_at=time.time(),
-                items=ranked.items,
-                scores=ranked.scores,
-            )
-            metrics.LISTS.labels(document.source).inc()
-            # Who has retracted everything is soon a user never seen; until then the list's stamp stands
-            # against a late write of an earlier owner.
-            seconds = FORGOTTEN_S if lists.histories.is_empty(user) else 0
-            key = self._keys.recommendations(user)
-            documents.append(FinishedList(key, msgspec.json.encode(document), order, seconds))
-        metrics.REFUSED_LISTS.inc(self._lists.write(documents))
+        forgotten = {user for user in lists.ranked if lists.histories.is_empty(user)}
+        self._lists.write(order, lists.ranked, forgotten)
 
     def _commit(self, part: Decoded[Interaction], lists: _Lists, ids: int, bucket_count: int) -> None:
         keys = self._keys.users(part.owned.partition)
@@ -220,6 +216,8 @@ class Recommender:
         terms = popularity_terms(part.changes, self._settings.popularity_half_life_days)
         if terms:
             lists.batch.add(keys.popularity, "DECAY", KEPT, *terms)
+            terms = popularity_terms(part.changes, self._settings.trending_half_life_hours / 24)
+            lists.batch.add(keys.trending, "DECAY", KEPT, *terms)
         position = part.owned.position
         if self.source.commit(lists.batch, part.owned, part.following):
             position.ids, position.buckets = ids, bucket_count
@@ -230,7 +228,7 @@ class Recommender:
 
     def _add_codes(self, lists: _Lists, bucket_count: int) -> None:
         keys = self._keys.users(lists.owned.partition)
-        codes = {user: ranked.code or None for user, ranked in lists.ranked.items()}
+        codes = {user: ranked[0].code or None for user, ranked in lists.ranked.items()}
         buckets.write(lists.batch, lambda bucket: keys.codes(self._version, bucket), codes, bucket_count)
 
     def _wake(self, owned: Owned, state: _PartitionState, items: set[str]) -> None:
@@ -263,21 +261,7 @@ class Recommender:
     def _stale_users(self, partition: int, bucket: int) -> list[str]:
         stored = cast(list[bytes], self._redis.hkeys(self._keys.users(partition).histories(bucket)))
         names = [name.decode() for name in stored]
-        if not names:
-            return []
-        keys = [self._keys.recommendations(name) for name in names]
-        documents = cast(list[bytes | None], self._redis.mget(keys))
-        return [name for name, document in zip(names, documents, strict=True) if not self._is_fresh(document)]
-
-    def _is_fresh(self, document: bytes | None) -> bool:
-        if document is None:
-            return False
-        try:
-            stored = _LIST.decode(document)
-        except msgspec.DecodeError as error:
-            log.error("list_damaged", reason=str(error))
-            return False
-        return stored.model == self._version and all(self._catalogue.servable(stored.items))
+        return self._lists.stale(names)
 
     def _refresh(self, owned: Owned, users: list[str]) -> bool:
         """Make the lists of ``users`` anew from their stored histories; return whether we still own them."""

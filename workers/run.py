@@ -141,7 +141,7 @@ def _recommend(
     items, interactions = (connections.partitions(consumer, [topic])[topic] for topic in topics)
     catalogue = Catalogue(bundle)
     follower = Follower(client, keys, bundle.version, items, catalogue)
-    popularity = Popularity(client, keys, interactions, catalogue, bundle.version)
+    popularity = Popularity(client, keys, interactions, catalogue, bundle.version, settings.recommend)
     queries = QueryServer(client, keys, settings.recommend, bundle, catalogue, popularity, interactions)
     dead_letters = DeadLetters(connections.producer(settings, max_request_size=LARGEST_LETTER), settings)
     recommender = Recommender(settings, client, consumer, dead_letters, bundle, catalogue, popularity)
@@ -159,7 +159,7 @@ def _recommend(
         while not follower.loaded.wait(MODEL_CHECK_S) and not stop.is_set():
             health.beat()
             follower.check()
-        popularity.refresh(settings.recommend.k, settings.recommend.history)
+        popularity.refresh()
         queries.start()
         health.not_ready = None
         log.info("ready", items=len(catalogue.retrieval))

@@ -106,7 +106,7 @@ def _redis_status(settings: Settings) -> tuple[RedisStatus, Positions | None]:
         status.items = positions.ids("items")
         status.users = positions.ids("interactions")
         status.queries_waiting = client.xlen(keys.queries)
-        popular = cast(bytes | None, client.get(keys.popular))
+        popular = cast(bytes | None, client.get(keys.popular()))
         if popular is not None:
             document = msgspec.json.decode(popular, type=Recommendations)
             status.popular_changed_s_ago = max(time.time() - document.generated_at, 0.0)

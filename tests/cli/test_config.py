@@ -64,7 +64,7 @@ def test_a_section_given_as_json_is_from_the_environment(run: Run, monkeypatch: 
 def test_every_setting_is_there_with_a_description() -> None:
     def names(prefix: str, values: dict[str, Any]) -> Iterator[str]:
         for name, value in values.items():
-            if isinstance(value, dict):
+            if isinstance(value, dict) and value:
                 yield from names(f"{prefix}{name}__".upper(), value)
             else:
                 yield prefix + name.upper()

@@ -90,7 +90,7 @@ def test_the_finished_list_is_shown_with_titles_made_harmless(
 
 
 def test_a_stranger_gets_the_popularity_list(run_real: Run, redis_client: redis.Redis, keys: Keys) -> None:
-    redis_client.set(keys.popular, listing("", "popular", ["a"]))
+    redis_client.set(keys.popular(), listing("", "popular", ["a"]))
     result = run_real("recommend", "nobody")
     assert result.exit_code == 0, result.output
     assert "nobody has no list" in result.stdout

@@ -60,7 +60,7 @@ def test_lag_is_what_the_positions_of_the_current_model_have_not_reached(
     redis_client.hset(keys.users(2).position, mapping={"next": 4, "ids": 3})
     redis_client.xadd(keys.queries, {"request": b"{}"})
     popular = Recommendations(recommendation_order(0, 0), "", "v2", "popular", 0.0, [], [])
-    redis_client.set(keys.popular, msgspec.json.encode(popular))
+    redis_client.set(keys.popular(), msgspec.json.encode(popular))
     found = status(run_real)
     assert found["redis"]["model"] == {"version": "v2", "promoted_at": "today", "promoted_by": "me"}
     assert (found["redis"]["items"], found["redis"]["users"], found["redis"]["queries_waiting"]) == (5, 3, 1)

@@ -33,7 +33,7 @@ def test_other_processes_get_the_same_settings(sandbox: Sandbox, monkeypatch: py
 
 
 def test_opening_again_leaves_nothing_of_before_and_all_of_others(sandbox: Sandbox, redis_client: redis.Redis) -> None:
-    redis_client.set(sandbox.keys.popular, "old")
+    redis_client.set(sandbox.keys.popular(), "old")
     redis_client.set(f"{sandbox.settings.redis.prefix}-other:popular", "of somebody else")
     bundle = sandbox.settings.registry / "old"
     bundle.mkdir(parents=True)
@@ -46,7 +46,7 @@ def test_opening_again_leaves_nothing_of_before_and_all_of_others(sandbox: Sandb
         }
     finally:
         consumer.close(timeout_ms=1000)
-    assert not redis_client.exists(sandbox.keys.popular)
+    assert not redis_client.exists(sandbox.keys.popular())
     assert redis_client.get(f"{sandbox.settings.redis.prefix}-other:popular") == b"of somebody else"
     assert not bundle.exists()
     backlog = Backlog(again, redis_client)
@@ -57,7 +57,7 @@ def test_opening_again_leaves_nothing_of_before_and_all_of_others(sandbox: Sandb
 def test_workers_of_an_earlier_run_are_not_run_over(
     sandbox: Sandbox, redis_client: redis.Redis, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    redis_client.set(sandbox.keys.popular, "in use")
+    redis_client.set(sandbox.keys.popular(), "in use")
     member = connections.consumer(sandbox.settings, "recommender")
     member.subscribe([sandbox.settings.kafka.interactions_topic])
     try:
@@ -70,7 +70,7 @@ def test_workers_of_an_earlier_run_are_not_run_over(
             Sandbox.open(sandbox.name, print)
     finally:
         member.close(timeout_ms=1000)
-    assert redis_client.get(sandbox.keys.popular) == b"in use"
+    assert redis_client.get(sandbox.keys.popular()) == b"in use"
 
 
 def test_backlog_is_what_was_published_less_what_is_behind_the_positions(

@@ -146,7 +146,7 @@ def test_retracting_everything_leaves_no_history_and_a_popular_list(
     assert stored is not None
     assert stored.source == "popular"
     assert find_histories(redis_client, keys, served.kafka.partitions, ["anna"]) == [[]]
-    popular = redis_client.get(keys.popular)
+    popular = redis_client.get(keys.popular())
     assert isinstance(popular, bytes)
 
 

@@ -32,17 +32,14 @@ def cases(draw: st.DrawFn) -> Case:
 
 def brute_force(case: Case, diversity: float, limit: int | None) -> list[int]:
     """Carbonell and Goldstein's formula, item by item."""
-    low, high = (float(case.scores.min()), float(case.scores.max())) if len(case.scores) else (0.0, 0.0)
     taken: list[int] = []
     while len(taken) < case.k:
         counts = Counter(name for item in taken for name in set(case.categories[item]))
         best, best_value = None, -np.inf
-        for item, score in enumerate(case.scores):
+        for item in range(len(case.scores)):
             if item in taken or (limit is not None and any(counts[name] >= limit for name in case.categories[item])):
                 continue
-            relevance = (float(score) - low) / (high - low) if high > low else 0.0
-            cosines = [float(case.vectors[item] @ case.vectors[other]) for other in taken]
-            value = (1 - diversity) * relevance - diversity * (1 + max(cosines, default=-1.0)) / 2
+            value = _value(case, taken, item, diversity)
             if value > best_value + 1e-7:
                 best, best_value = item, value
         if best is None:
@@ -51,9 +48,19 @@ def brute_force(case: Case, diversity: float, limit: int | None) -> list[int]:
     return taken
 
 
+def _value(case: Case, taken: list[int], item: int, diversity: float) -> float:
+    low, high = float(case.scores.min()), float(case.scores.max())
+    relevance = (float(case.scores[item]) - low) / (high - low) if high > low else 0.0
+    if not taken:
+        return (1 - diversity) * relevance
+    least = min(float(other @ case.vectors[0]) for other in case.vectors)
+    nearest = max(float(case.vectors[item] @ case.vectors[other]) for other in taken)
+    return (1 - diversity) * relevance - diversity * (nearest - least) / max(1 - least, 1e-6)
+
+
 @given(cases(), st.sampled_from([0.0, 0.25, 0.5, 0.75, 1.0]), st.sampled_from([None, 1, 2]))
 def test_it_is_the_formula(case: Case, diversity: float, limit: int | None) -> None:
-    cap = None if limit is None else CategoryCap(limit)
+    cap = None if limit is None else CategoryCap[str](limit)
     found = select(
         case.scores, case.k, diversity=diversity, vectors=case.vectors, categories=case.categories, cap=cap
     ).tolist()
@@ -67,13 +74,6 @@ def test_it_is_the_formula(case: Case, diversity: float, limit: int | None) -> N
         assert values[0] == pytest.approx(values[1], abs=1e-6)
 
 
-def _value(case: Case, taken: list[int], item: int, diversity: float) -> float:
-    spread = float(np.ptp(case.scores)) or 1.0
-    relevance = float(case.scores[item] - case.scores.min()) / spread
-    nearest = max((float(case.vectors[item] @ case.vectors[other]) for other in taken), default=-1.0)
-    return (1 - diversity) * relevance - diversity * (1 + nearest) / 2
-
-
 @given(cases())
 def test_without_diversity_it_is_the_plain_ranking(case: Case) -> None:
     expected = list(range(min(case.k, len(case.scores))))
@@ -83,7 +83,7 @@ def test_without_diversity_it_is_the_plain_ranking(case: Case) -> None:
 
 @given(cases(), st.integers(1, 3), st.floats(0, 1))
 def test_no_category_has_more_than_its_share(case: Case, limit: int, diversity: float) -> None:
-    cap = CategoryCap(limit)
+    cap = CategoryCap[str](limit)
     found = select(case.scores, case.k, diversity=diversity, vectors=case.vectors, categories=case.categories, cap=cap)
     counts = Counter(name for item in found for name in set(case.categories[item]))
     assert all(count <= limit for count in counts.values())
@@ -97,13 +97,21 @@ def test_no_category_has_more_than_its_share(case: Case, limit: int, diversity: 
 def test_a_cap_goes_on_where_the_candidates_ran_out(case: Case, limit: int, cut: int) -> None:
     """The first candidates and then the rest give the same as all at once."""
     categories = case.categories
-    whole = select(case.scores, case.k, categories=categories, cap=CategoryCap(limit)).tolist()
-    cap = CategoryCap(limit)
+    whole = select(case.scores, case.k, categories=categories, cap=CategoryCap[str](limit)).tolist()
+    cap = CategoryCap[str](limit)
     first = select(case.scores[:cut], case.k, categories=categories[:cut], cap=cap).tolist()
     if len(first) < case.k:
         rest = select(case.scores[cut:], case.k - len(first), categories=categories[cut:], cap=cap)
         first += (rest + cut).tolist()
     assert first == whole
+
+
+def test_it_works_where_all_vectors_lie_close_together() -> None:
+    """The last of the four is as far from the first as it gets among them, though their cosine is .9998."""
+    angles = np.array([0.0, 0.0, 0.001, 0.02])
+    vectors = np.stack([np.cos(angles), np.sin(angles)], axis=1).astype(np.float32)
+    scores = np.array([1.0, 0.99, 0.98, 0.6], np.float32)
+    assert select(scores, 2, diversity=0.6, vectors=vectors).tolist() == [0, 3]
 
 
 def test_the_same_thing_twice_is_put_off() -> None:
@@ -124,9 +132,9 @@ def test_what_is_needed_must_be_there() -> None:
     with pytest.raises(ValueError, match="vectors"):
         select(np.ones(1, np.float32), 1, diversity=0.5)
     with pytest.raises(ValueError, match="categories"):
-        select(np.ones(1, np.float32), 1, cap=CategoryCap(1))
+        select(np.ones(1, np.float32), 1, cap=CategoryCap[str](1))
     with pytest.raises(ValueError, match="at least 1"):
-        CategoryCap(0)
+        CategoryCap[str](0)
 
 
 def test_the_pool_is_larger_than_the_list() -> None:

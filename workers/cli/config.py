@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterator
 from typing import Annotated, Any, Final, NamedTuple
 
@@ -117,8 +118,12 @@ def _masked(value: Any) -> Any:
         return masked_url(secret) if "://" in secret else MASK if secret else ""
     if isinstance(value, str) and "://" in value:
         return masked_url(value)
+    if isinstance(value, dict):
+        return {name: part.model_dump(exclude_defaults=True) for name, part in value.items()}
     return value if isinstance(value, int | float | str | list | None) else str(value)
 
 
 def _shown(value: Any) -> str:
+    if isinstance(value, dict):
+        return json.dumps(value)
     return "" if value is None else str(value).lower() if isinstance(value, bool) else str(value)

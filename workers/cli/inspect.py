@@ -16,7 +16,7 @@ from schemas.keys import Keys
 from schemas.settings import Settings
 from workers.cli import terminal
 from workers.cli.errors import CommandFailed
-from workers.cli.recommend import items_document, items_table
+from workers.cli.shown_lists import items_document, items_table
 
 if TYPE_CHECKING:
     from workers.cli.stored_items import StoredItems

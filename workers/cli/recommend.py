@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Sequence
 from typing import TYPE_CHECKING, Annotated, Any
 
 import msgspec
 import typer
+from msgspec import UNSET
 
 from schemas.documents import (
     MAX_EXCLUDED,
@@ -17,89 +17,125 @@ from schemas.documents import (
     QueryRequest,
     Recommendations,
     SimilarQuery,
+    TrendingQuery,
     UserQuery,
 )
 from schemas.events import MAX_ID_LENGTH
 from schemas.filters import BadFilter, decode_filter
-from schemas.keys import Keys
+from schemas.keys import DEFAULT_PROFILE, PROFILE_NAME, Keys
 from schemas.settings import Settings
 from workers.cli import terminal
 from workers.cli.errors import CommandFailed
+from workers.cli.shown_lists import Shown, show
 
 if TYPE_CHECKING:
     import redis
 
 # How many items an ItemsQuery may name.
 _MAX_ITEMS = 500
+# So many items of the history are named as reasons.
+REASONS = 3
+# Items shown where nothing else is said.
+_SHOWN = 10
 
-Length = Annotated[int, typer.Option("-k", min=1, max=MAX_K, help="How many items to show.")]
+Length = Annotated[int | None, typer.Option("-k", min=1, max=MAX_K, help="How many items to show, 10 if not given.")]
 Filter = Annotated[
     str | None,
     typer.Option("--filter", metavar="JSON", help='Only items whose attributes match, such as {"genre": "Drama"}.'),
+]
+Exclude = Annotated[str | None, typer.Option("--exclude", help="Items to leave out: a,b,c.")]
+ProfileName = Annotated[str | None, typer.Option("--profile", help="By the rules of this profile of the settings.")]
+Diversity = Annotated[
+    float | None, typer.Option("--diversity", min=0, max=1, help="0: the best items; 1: the least alike ones.")
+]
+Category = Annotated[
+    str | None, typer.Option("--category", help="An attribute, whose values are the categories of --per-category.")
+]
+PerCategory = Annotated[
+    int | None, typer.Option("--per-category", min=1, max=MAX_K, help="Most items of one category.")
 ]
 AsJson = Annotated[bool, typer.Option("--json", help="Print one JSON object, for scripts.")]
 
 
 def recommend(
-    user: Annotated[str | None, typer.Argument(help="User id. Without one, give --items.")] = None,
-    k: Length = 10,
+    user: Annotated[str | None, typer.Argument(help="User id. Without one, give --items or --trending.")] = None,
+    k: Length = None,
     fresh: Annotated[bool, typer.Option("--fresh", help="Ask a recommender instead of reading the list.")] = False,
     items: Annotated[
         str | None, typer.Option("--items", help="For somebody anonymous who looked at these items: a,b,c.")
     ] = None,
+    trending: Annotated[bool, typer.Option("--trending", help="What rises now, for everybody.")] = False,
     filter_: Filter = None,
-    exclude: Annotated[str | None, typer.Option("--exclude", help="Items to leave out: a,b,c.")] = None,
+    exclude: Exclude = None,
+    profile: ProfileName = None,
+    diversity: Diversity = None,
+    category: Category = None,
+    per_category: PerCategory = None,
+    explain: Annotated[bool, typer.Option("--explain", help="Name the items that each one is due to.")] = False,
     as_json: AsJson = False,
 ) -> None:
-    """Recommend items to a user: the finished list, or a fresh one made now (--fresh, --filter, --exclude).
+    """Recommend items to a user: the finished list, or a fresh one made now.
 
-    A user without a list gets the popularity list, as everybody does who was never seen.
+    Whatever the finished list does not have makes it a fresh one: a filter, items to leave out, diversity, categories,
+    explanations. A user without a list gets the popularity list, as everybody does who was never seen.
     """
-    if (user is None) == (items is None):
-        raise typer.BadParameter("give a user id, or --items, and not both")
-    condition = _condition(filter_)
-    without = [] if exclude is None else _item_ids("--exclude", exclude, MAX_EXCLUDED)
+    if (user is not None) + (items is not None) + trending != 1:
+        raise typer.BadParameter("give one of a user id, --items and --trending")
+    if trending and explain:
+        raise typer.BadParameter("what trends is due to nobody's history: it cannot be explained")
+    rules = _rules(filter_, exclude, diversity, category, per_category) | ({"explain": REASONS} if explain else {})
     from workers import connections
 
     settings = Settings()
     client = connections.redis_client(settings.redis)
+    named = {"profile": _profile(profile)} | rules
     if items is not None:
-        query: QueryRequest = ItemsQuery(
-            _request_id(), _item_ids("--items", items, _MAX_ITEMS), k, filter=condition, exclude=without
-        )
+        query: QueryRequest = ItemsQuery(_request_id(), _item_ids("--items", items, _MAX_ITEMS), k, **named)
         shown = _asked(client, settings, query, "made now for " + items)
-    elif fresh or condition is not None or without:
-        query = UserQuery(_request_id(), _identifier(user or ""), k, filter=condition, exclude=without)
-        shown = _asked(client, settings, query, f"made now for {user}")
+    elif not (fresh or rules):
+        shown = _finished(client, Keys(settings.redis.prefix), user, profile or DEFAULT_PROFILE, k or _SHOWN)
+    elif user is None:
+        shown = _asked(client, settings, TrendingQuery(_request_id(), k, **named), "what trends now")
     else:
-        shown = _finished(client, Keys(settings.redis.prefix), user or "", k)
-    _show(client, settings, shown, as_json=as_json)
+        shown = _asked(
+            client, settings, UserQuery(_request_id(), _identifier(user), k, **named), f"made now for {user}"
+        )
+    show(client, settings, shown, as_json=as_json)
 
 
 def similar(
     item: Annotated[str, typer.Argument(help="Item id.")],
-    k: Length = 10,
+    k: Length = None,
     filter_: Filter = None,
+    exclude: Exclude = None,
+    profile: ProfileName = None,
+    diversity: Diversity = None,
+    category: Category = None,
+    per_category: PerCategory = None,
     as_json: AsJson = False,
 ) -> None:
     """Find the items most like an item, by the cosine of their vectors. Asks a recommender."""
-    condition = _condition(filter_)
+    rules = _rules(filter_, exclude, diversity, category, per_category)
     from workers import connections
 
     settings = Settings()
     client = connections.redis_client(settings.redis)
-    query = SimilarQuery(_request_id(), _identifier(item), k, filter=condition)
-    _show(client, settings, _asked(client, settings, query, f"most like {item}"), as_json=as_json)
+    query = SimilarQuery(_request_id(), _identifier(item), k, profile=_profile(profile), **rules)
+    show(client, settings, _asked(client, settings, query, f"most like {item}"), as_json=as_json)
 
 
-class Shown(msgspec.Struct, frozen=True):
-    """A list as it is shown: where it is from, its model, and the items, best first."""
-
-    about: str
-    source: str
-    model: str
-    items: list[str]
-    scores: list[float]
+def _rules(
+    filter_: str | None, exclude: str | None, diversity: float | None, category: str | None, per_category: int | None
+) -> dict[str, Any]:
+    """Return what was given of the rules of a list, as a query has them."""
+    rules = {
+        "filter": None if filter_ is None else _condition(filter_),
+        "exclude": None if exclude is None else _item_ids("--exclude", exclude, MAX_EXCLUDED),
+        "diversity": diversity,
+        "category": None if category is None else _identifier(category),
+        "per_category": per_category,
+    }
+    return {name: value for name, value in rules.items() if value is not None}
 
 
 def _request_id() -> str:
@@ -121,10 +157,8 @@ def _item_ids(option: str, text: str, most: int) -> list[str]:
     return ids
 
 
-def _condition(text: str | None) -> dict[str, Any] | None:
+def _condition(text: str) -> dict[str, Any]:
     """Return the filter as a query has it, once it is known to be one."""
-    if text is None:
-        return None
     try:
         decode_filter(text)
     except BadFilter as error:
@@ -133,63 +167,41 @@ def _condition(text: str | None) -> dict[str, Any] | None:
     return document
 
 
+def _profile(name: str | None) -> str | None:
+    if name is not None and not PROFILE_NAME.fullmatch(name):
+        raise typer.BadParameter(f"{name!r} cannot be the name of a profile", param_hint="--profile")
+    return name
+
+
 def _asked(client: redis.Redis, settings: Settings, query: QueryRequest, about: str) -> Shown:
     from workers.query_client import QueryClient
 
     reply: QueryReply = QueryClient(client, settings).ask(query)
-    return Shown(about, "query", reply.model, reply.items, reply.scores)
+    return Shown(about, "query", reply.model, reply.items, reply.scores, reply.because, reply.biases)
 
 
-def _finished(client: redis.Redis, keys: Keys, user: str, k: int) -> Shown:
-    stored, popular = client.mget([keys.recommendations(_identifier(user)), keys.popular])
-    data = stored or popular
+def _finished(client: redis.Redis, keys: Keys, user: str | None, profile: str, k: int) -> Shown:
+    """Return the list of ``user``, or that of what trends."""
+    names = [keys.trending(profile)]
+    if user is not None:
+        names = [keys.recommendations(_identifier(user), profile), keys.popular(profile)]
+    found = client.mget(names)
+    data = next((document for document in found if document), None)
     if data is None:
+        missing = "no list of what trends" if user is None else f"neither a list for {user!r} nor a popularity list"
         raise CommandFailed(
-            f"there is neither a list for {user!r} nor a popularity list: nothing was published yet, or no "
-            "recommender runs (`latentstream status` says which)"
+            f"there is {missing} under the profile {profile!r}: nothing was published yet, no recommender runs "
+            "(`latentstream status` says which), or its settings have no such profile"
         )
     document = msgspec.json.decode(data, type=Recommendations)
-    age = terminal.duration(time.time() - document.generated_at)
-    whose = f"list of {user}" if stored else f"{user} has no list: what is popular"
-    by = "ranked by the model" if document.source == "model" else "by popularity"
-    return Shown(f"{whose}, {by}, {age} old", document.source, document.model, document.items[:k], document.scores[:k])
-
-
-def _show(client: redis.Redis, settings: Settings, shown: Shown, *, as_json: bool) -> None:
-    from workers.cli.stored_items import StoredItems
-
-    titles = StoredItems(client, Keys(settings.redis.prefix)).titles(shown.items)
-    if as_json:
-        terminal.print_json(as_document(shown, titles))
-        return
-    terminal.say(terminal.printable(f"{shown.about} (model {shown.model})"), "dim")
-    if not shown.items:
-        terminal.say("No items: nothing that can be recommended is published, or all of it is known already.")
-        return
-    terminal.console().print(items_table(shown.items, shown.scores, titles))
-
-
-def items_table(items: Sequence[str], scores: Sequence[float], titles: dict[str, str]) -> Any:
-    """Return ranked items as a table; the titles have a column where there are any."""
-    headings = ("", "item", "title", "score") if titles else ("", "item", "score")
-    rows = [
-        (str(rank), item, *([titles.get(item, "")] if titles else []), f"{score:.4g}")
-        for rank, (item, score) in enumerate(zip(items, scores, strict=True), start=1)
-    ]
-    return terminal.table(headings, rows, right=("", "score"))
-
-
-def as_document(shown: Shown, titles: dict[str, str]) -> dict[str, Any]:
-    """Return a list as a JSON object; ``title`` is null where an item has none."""
-    return {
-        "source": shown.source,
-        "model": shown.model,
-        "items": items_document(shown.items, shown.scores, titles),
-    }
-
-
-def items_document(items: Sequence[str], scores: Sequence[float], titles: dict[str, str]) -> list[dict[str, Any]]:
-    """Return ranked items as JSON objects, best first."""
-    return [
-        {"item_id": item, "score": score, "title": titles.get(item)} for item, score in zip(items, scores, strict=True)
-    ]
+    by = {"model": "ranked by the model", "popular": "by popularity", "trending": "by how much it rises"}
+    whose = "what trends" if user is None else f"list of {user}" if found[0] else f"{user} has no list: what is popular"
+    return Shown(
+        f"{whose}, {by[document.source]}, {terminal.duration(time.time() - document.generated_at)} old",
+        document.source,
+        document.model,
+        document.items[:k],
+        document.scores[:k],
+        [] if document.because is UNSET else document.because[:k],
+        [] if document.biases is UNSET else document.biases[:k],
+    )

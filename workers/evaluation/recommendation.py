@@ -31,7 +31,8 @@ from models.space import InteractionSpace
 from schemas.model_settings import ModelSettings
 from workers.catalogue import Catalogue
 from workers.datasets.interactions import Split
-from workers.ranking import Ranker, Wanted
+from workers.ranking import Ranker
+from workers.wanted import Wanted
 
 LENGTHS: Final = (10, 20, 50, 100)
 LONGEST: Final = max(LENGTHS)

@@ -1,0 +1,48 @@
+"""What a query wants: its own rules, or else those of its profile."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+from typing import Any, Final
+
+from schemas.documents import ListQuery
+from schemas.filters import BadFilter, parse_filter
+from workers.profiles import Profile
+from workers.wanted import Wanted
+
+# Where neither the query nor a profile says how many.
+K: Final = 10
+_RULES: Final = ("k", "diversity", "category", "per_category", "explain")
+
+
+class BadQuery(Exception):  # noqa: N818
+    """A request that cannot be answered; its message is the reply."""
+
+
+def wanted_by(query: ListQuery, profiles: Sequence[Profile], never: frozenset[str] = frozenset()) -> Wanted:
+    """Return what ``query`` wants, without the items that must ``never`` be in its list.
+
+    Raises:
+        BadQuery: there is no such profile, the filter is none, or only a half of a cap is given.
+    """
+    rules: dict[str, Any] = {name: getattr(query, name, None) for name in _RULES}
+    if query.filter is not None:
+        try:
+            rules["filter"] = parse_filter(query.filter)
+        except BadFilter as error:
+            raise BadQuery(str(error)) from error
+    given = {name: value for name, value in rules.items() if value is not None}
+    wanted = replace(_base(query.profile, profiles), exclude=never | frozenset(query.exclude), **given)
+    if (wanted.category is None) != (wanted.per_category is None):
+        raise BadQuery("category and per_category go together")
+    return wanted
+
+
+def _base(name: str | None, profiles: Sequence[Profile]) -> Wanted:
+    if name is None:
+        return Wanted(K)
+    for profile in profiles:
+        if profile.name == name:
+            return profile.wanted
+    raise BadQuery(f"there is no profile {name!r}, only {', '.join(profile.name for profile in profiles)}")
