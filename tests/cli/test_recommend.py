@@ -97,6 +97,35 @@ def test_a_stranger_gets_the_popularity_list(run_real: Run, redis_client: redis.
     assert json.loads(run_real("recommend", "nobody", "--json").stdout)["source"] == "popular"
 
 
+@pytest.mark.usefixtures("catalogue")
+def test_a_list_of_a_profile_is_shown_with_its_reasons(run_real: Run, redis_client: redis.Redis, keys: Keys) -> None:
+    explained = msgspec.json.decode(listing("u", "model", ["b", "c"]))
+    explained |= {"profile": "home", "because": [[["a", 0.75], ["z", -0.5]], []], "biases": [0.25, 0.0]}
+    redis_client.set(keys.recommendations("u", "home"), msgspec.json.encode(explained))
+    result = run_real("recommend", "u", "--profile", "home")
+    assert result.exit_code == 0, result.output
+    assert "[bold]Evil[/]\\x1b[2J \\u202e (+0.75), z (-0.5)" in result.stdout
+    document = json.loads(run_real("recommend", "u", "--profile", "home", "--json").stdout)
+    first = document["items"][0]
+    assert first["because"] == [
+        {"item_id": "a", "contribution": 0.75, "title": EVIL},
+        {"item_id": "z", "contribution": -0.5, "title": None},
+    ]
+    assert first["bias"] == 0.25
+    redis_client.set(keys.popular("home"), listing("", "popular", ["a"]))
+    assert "nobody has no list" in run_real("recommend", "nobody", "--profile", "home").stdout
+
+
+def test_what_trends_is_shown(run_real: Run, redis_client: redis.Redis, keys: Keys) -> None:
+    missing = run_real("recommend", "--trending").exception
+    assert isinstance(missing, CommandFailed)
+    assert "no list of what trends" in str(missing)
+    redis_client.set(keys.trending(), listing("", "trending", ["a", "b"]))
+    result = run_real("recommend", "--trending", "-k", "1", "--json")
+    assert [item["item_id"] for item in json.loads(result.stdout)["items"]] == ["a"]
+    assert "what trends" in run_real("recommend", "--trending").stdout
+
+
 def test_without_any_list_it_says_what_may_be_missing(run_real: Run) -> None:
     result = run_real("recommend", "nobody")
     assert isinstance(result.exception, CommandFailed)
@@ -105,7 +134,18 @@ def test_without_any_list_it_says_what_may_be_missing(run_real: Run) -> None:
 
 @pytest.mark.parametrize(
     "arguments",
-    [[], ["u", "--items", "a"], ["x" * 257], ["--items", " ,"], ["u", "-k", "0"], ["u", "--exclude", ","]],
+    [
+        [],
+        ["u", "--items", "a"],
+        ["x" * 257],
+        ["--items", " ,"],
+        ["u", "-k", "0"],
+        ["u", "--exclude", ","],
+        ["u", "--trending"],
+        ["--trending", "--explain"],
+        ["u", "--profile", "A b"],
+        ["u", "--diversity", "1.1"],
+    ],
 )
 def test_senseless_arguments_are_refused(run_real: Run, arguments: list[str]) -> None:
     assert run_real("recommend", *arguments).exit_code == 2
@@ -115,20 +155,31 @@ def test_senseless_arguments_are_refused(run_real: Run, arguments: list[str]) ->
     ("arguments", "request_"),
     [
         (["recommend", "u", "--fresh", "-k", "3"], {"type": "user", "user_id": "u", "k": 3}),
-        (["recommend", "--items", "a, b"], {"type": "items", "item_ids": ["a", "b"], "k": 10}),
-        (["similar", "a"], {"type": "similar", "item_id": "a", "k": 10}),
+        (["recommend", "--items", "a, b"], {"type": "items", "item_ids": ["a", "b"]}),
+        (["similar", "a"], {"type": "similar", "item_id": "a"}),
         (
             ["recommend", "u", "--filter", '{"genre": "Drama"}', "--exclude", "b, c"],
-            {"type": "user", "user_id": "u", "k": 10, "filter": {"genre": "Drama"}, "exclude": ["b", "c"]},
+            {"type": "user", "user_id": "u", "filter": {"genre": "Drama"}, "exclude": ["b", "c"]},
         ),
-        (
-            ["recommend", "--items", "a", "--exclude", "b"],
-            {"type": "items", "item_ids": ["a"], "k": 10, "exclude": ["b"]},
-        ),
+        (["recommend", "--items", "a", "--exclude", "b"], {"type": "items", "item_ids": ["a"], "exclude": ["b"]}),
         (
             ["similar", "a", "--filter", '{"price": {"lt": 5}}'],
-            {"type": "similar", "item_id": "a", "k": 10, "filter": {"price": {"lt": 5}}},
+            {"type": "similar", "item_id": "a", "filter": {"price": {"lt": 5}}},
         ),
+        (
+            ["recommend", "u", "--profile", "home", "--diversity", "0.5", "-k", "7"],
+            {"type": "user", "user_id": "u", "profile": "home", "diversity": 0.5, "k": 7},
+        ),
+        (
+            ["recommend", "--items", "a", "--category", "genres", "--per-category", "2", "--explain"],
+            {"type": "items", "item_ids": ["a"], "category": "genres", "per_category": 2, "explain": 3},
+        ),
+        (
+            ["recommend", "--trending", "--profile", "home", "--per-category", "2"],
+            {"type": "trending", "profile": "home", "per_category": 2},
+        ),
+        (["recommend", "--trending", "--fresh"], {"type": "trending"}),
+        (["similar", "a", "--diversity", "1"], {"type": "similar", "item_id": "a", "diversity": 1.0}),
     ],
 )
 def test_queries_are_asked_and_their_replies_shown(
@@ -137,8 +188,7 @@ def test_queries_are_asked_and_their_replies_shown(
     with answering(redis_client, keys, lambda request: {"items": ["b"], "scores": [0.25]}) as asked:  # noqa: ARG005
         result = run_real(*arguments, "--json")
     assert result.exit_code == 0, result.output
-    expected = {"filter": None, "exclude": []} | request_
-    assert [{name: value for name, value in one.items() if name != "id"} for one in asked] == [expected]
+    assert [{name: value for name, value in one.items() if name != "id"} for one in asked] == [request_]
     assert json.loads(result.stdout)["items"] == [{"item_id": "b", "score": 0.25, "title": None}]
 
 

@@ -9,15 +9,16 @@ import hashlib
 import json
 import re
 import shlex
+from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import msgpack
 import pytest
 import redis
 
-from schemas.settings import Settings
+from schemas.settings import RecommendSettings, Settings
 from tests.e2e.conftest import Progress, publish, wait_until
 from tests.e2e.world import World
 from tests.processes import worker_process
@@ -26,6 +27,7 @@ from workers import connections
 README = (Path(__file__).parents[2] / "README.md").read_text()
 COMMANDS = [shlex.split(line)[1:] for line in re.findall(r"^redis-cli .*$", README, re.MULTILINE)]
 REQUESTS = [json.loads(line) for line in re.findall(r'^\{"type": .*\}$', README, re.MULTILINE)]
+(PROFILES,) = re.findall(r"RECOMMEND__PROFILES='([^']+)'", README)
 KEYS = re.findall(r"^\| `(ls:[^`]+)` \|", README, re.MULTILINE)
 
 
@@ -38,6 +40,7 @@ def plain(settings: Settings, trained: tuple[Path, str], world: World) -> Iterat
         update={
             "redis": settings.redis.model_copy(update={"prefix": "ls", "url": type(settings.redis.url)(database)}),
             "model": settings.model.model_copy(update={"registry": registry}),
+            "recommend": RecommendSettings.model_validate({"profiles": json.loads(PROFILES)}),
         }
     )
     client: Any = redis.Redis.from_url(database, protocol=2)
@@ -74,6 +77,7 @@ def test_readme_commands_and_keys(plain: tuple[Any, str], world: World) -> None:
     answer = json.loads(reply)
     assert (answer["id"], answer["status"], answer["items"]) == ("q1", "ok", finished["items"][:10])
 
+    _check_profiles(replies, world, seen)
     _check_filtered(json.loads(replies["BLPOP ls:reply:q6"][1]), world, seen)
     _check_requests(client)
     _check_keys(client, version, world)
@@ -93,8 +97,39 @@ def _check_filtered(answer: dict[str, Any], world: World, seen: set[str]) -> Non
     assert not {*seen, "172"} & set(answer["items"])
 
 
+def _check_profiles(replies: dict[str, Any], world: World, seen: set[str]) -> None:
+    """What the README's two profiles promise, in stored lists and in a query for somebody anonymous."""
+    genres = {event.item_id: event.attributes["genres"] for event in world.items}
+    price = {event.item_id: event.attributes["price"] for event in world.items}
+
+    def is_cheap(document: dict[str, Any]) -> bool:
+        counts = Counter(genre for name in document["items"] for genre in cast(list[str], genres[name]))
+        return max(counts.values()) == 3 and all(cast(float, price[name]) < 5 for name in document["items"])
+
+    home = json.loads(replies["GET ls:recs@home:42"])
+    assert (home["profile"], home["source"], len(home["items"])) == ("home", "model", 12)
+    assert home["items"][0] == json.loads(replies["GET ls:recs:42"])["items"][0]
+    assert not seen & set(home["items"])
+    assert [len(reasons) for reasons in home["because"]] == [2] * 12
+    assert {name for reasons in home["because"] for name, _ in reasons} <= seen
+    assert len(json.loads(replies["GET ls:popular@home"])["items"]) == 12
+    trending = json.loads(replies["GET ls:trending"])
+    assert trending["source"] == "trending"
+    assert trending["scores"][0] == 1.0
+    assert trending["items"] != json.loads(replies["GET ls:popular"])["items"]
+    assert is_cheap(json.loads(replies["GET ls:trending@cheap"]))
+    answer = json.loads(replies["BLPOP ls:reply:q8"][1])
+    assert answer["status"] == "ok", answer
+    assert is_cheap(answer)
+    # Five genres, with three films each, are less than the 50 that it might have.
+    assert 10 <= len(answer["items"]) <= 15
+    assert [sorted(name for name, _ in reasons) for reasons in answer["because"]] == [["172", "50"]] * len(
+        answer["items"]
+    )
+
+
 def _check_requests(client: Any) -> None:
-    assert [request["type"] for request in REQUESTS] == ["items", "vector", "similar", "reconstruct"]
+    assert [request["type"] for request in REQUESTS] == ["items", "vector", "similar", "reconstruct", "trending"]
     for request in REQUESTS:
         if request["type"] == "vector":
             request["features"] = [0.0, 1.0, 0.0, 0.0, 0.0, 1.0, 0.2]  # The README's model takes two features.
@@ -110,6 +145,7 @@ def _check_requests(client: Any) -> None:
     assert (bad["status"], bad["error"]) == ("error", 'filter.price.lt: must be a number, not "5"')
     assert refused["status"] == "error"
     assert "'nobody' is not published" in refused["error"]
+    assert "no profile 'none'" in _ask(client, {"type": "trending", "id": "q10", "profile": "none"})["error"]
     assert "not a query" in _ask(client, {"type": "similar", "id": "q7"})["error"]
     assert "2 features, the model takes 7" in _ask(client, {"type": "vector", "id": "q8", "features": [1, 2]})["error"]
 
@@ -158,4 +194,5 @@ def _check_keys(client: Any, version: str, world: World) -> None:
 def _pattern(key: str) -> str:
     """Return the regular expression of a key of the table, whose capitals stand for something."""
     escaped = re.escape(key).replace(r"\{iP\}", r"\{i\d+\}").replace(r"\{uP\}", r"\{u\d+\}")
+    escaped = escaped.replace("@PROFILE", "@[^:]+")
     return re.sub(r":(USER|ID|V|B)(?=:|$)", lambda match: r":\d+" if match[1] == "B" else r":[^:]+", escaped)
