@@ -97,7 +97,8 @@ def select(
     members: dict[_Category, list[int]] = {}
     if cap is not None and categories is not None:
         members = _members(categories)
-        closed[:] = [not cap.admits(own) for own in categories]
+        if cap.full:
+            closed[:] = [not cap.admits(own) for own in categories]
     chosen: list[int] = []
     while len(chosen) < k and not closed.all():
         best = int(np.argmax(np.where(closed, -np.inf, value)))

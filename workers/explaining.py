@@ -40,8 +40,10 @@ def explained(
     places = {name: place for place, name in enumerate(names)}
     by_name = np.zeros((len(names), len(slots)))
     np.add.at(by_name, [places[item] for item, _ in seen], added)
-    best = np.argsort(-by_name, axis=0, kind="stable")[:count].T
+    best = np.argsort(-by_name, axis=0, kind="stable")[:count]
+    amounts = np.take_along_axis(by_name, best, axis=0).T.tolist()
     because = [
-        [(names[place], rounded(float(by_name[place, item]))) for place in order] for item, order in enumerate(best)
+        list(zip([names[place] for place in order], rounded(own), strict=True))
+        for order, own in zip(best.T.tolist(), amounts, strict=True)
     ]
-    return Explained(because, [rounded(float(bias)) for bias in retrieval[:, -1]])
+    return Explained(because, rounded(retrieval[:, -1].tolist()))

@@ -132,7 +132,7 @@ class Popularity:
         first = best(wanted.filter, np.empty(0, np.int64), fetch_size(wanted))
         highest = float(first.weights[0]) if len(first.slots) else 0.0
         found = shaped(self._catalogue, wanted, _shares(first, highest), lambda *asked: _shares(best(*asked), highest))
-        return Ranked(self._catalogue.ids(found.slots), [rounded(score) for score in found.scores])
+        return Ranked(self._catalogue.ids(found.slots), rounded(found.scores.tolist()))
 
     def _publish(self, profile: Profile, source: Literal["popular", "trending"], key: str, ranked: Ranked) -> None:
         if ranked.items == self._written.get(key):

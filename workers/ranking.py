@@ -141,4 +141,4 @@ class Ranker:
         return ranked
 
     def _ranked(self, found: Candidates) -> Ranked:
-        return Ranked(self._catalogue.ids(found.slots), [rounded(score) for score in found.scores])
+        return Ranked(self._catalogue.ids(found.slots), rounded(found.scores.tolist()))

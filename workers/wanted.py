@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from collections.abc import Iterable
+from dataclasses import dataclass
 
 from schemas.documents import Reasons
 from schemas.filters import Filter
@@ -43,10 +44,10 @@ class Ranked:
     items: list[str]
     scores: list[float]
     code: bytes = b""
-    because: list[Reasons] | None = field(default=None)
-    biases: list[float] | None = field(default=None)
+    because: list[Reasons] | None = None
+    biases: list[float] | None = None
 
 
-def rounded(score: float) -> float:
-    """Return ``score`` with as many digits as are kept."""
-    return float(f"{score:.{SCORE_DIGITS}g}")
+def rounded(scores: Iterable[float]) -> list[float]:
+    """Return ``scores`` with as many digits as are kept."""
+    return [float(f"{score:.{SCORE_DIGITS}g}") for score in scores]

@@ -8,6 +8,7 @@ from typing import get_args
 import numpy as np
 import pytest
 
+from models.explanations import contributions
 from models.histories import Histories
 from models.index import LatentIndex
 from models.interaction import KINDS, Batch, InteractionConfig, build_autoencoder, interaction_config, weighted_bags
@@ -66,6 +67,18 @@ def space_of(network: InteractionNetwork, item_bytes: int = 64) -> InteractionSp
     return InteractionSpace(
         network.config, boards.names(), codes, network.embeddings, network.user_encoder, None, seeded=True
     )
+
+
+def test_contributions_add_up_to_the_scores_of_kinds_that_say_so(trained: TrainedInteractions) -> None:
+    space = space_of(trained.network)
+    items = space.place(boards.names(), None, np.zeros(boards.SIDE, bool))
+    history, weights = np.array([2, 4, 8, 3]), np.array([1, 3, 0.5, 2], np.float32)
+    code = space.user_codes(space.bags(items.embeddings, np.array([0, 4]), history, weights))[0]
+    scores = items.retrieval.astype(np.float64) @ np.append(code.astype(np.float64), 1)
+    added = contributions(space, items.embeddings[history], weights, items.retrieval)
+    assert added.shape == (4, boards.SIDE)
+    adds_up = np.allclose(added.sum(axis=0) + items.retrieval[:, -1], scores, rtol=1e-5, atol=1e-5)
+    assert adds_up == space.linear
 
 
 def test_recommends_the_items_of_ones_colour(trained: TrainedInteractions, histories: Histories) -> None:

@@ -56,7 +56,14 @@ def test_all_keys_of_a_partition_share_a_slot(prefix: str) -> None:
     keys = Keys(prefix)
     items, users = keys.items(VERSION, 3), keys.users(3)
     of_items = [items.position, items.log, *(f(n) for f in (items.codes, items.attributes) for n in (0, 17))]
-    of_users = [users.position, users.popularity, users.waiting, users.histories(5), users.codes(VERSION, 9)]
+    of_users = [
+        users.position,
+        users.popularity,
+        users.trending,
+        users.waiting,
+        users.histories(5),
+        users.codes(VERSION, 9),
+    ]
     for group in (of_items, of_users):
         assert len({key_slot(key.encode()) for key in group}) == 1
         assert len(set(group)) == len(group)
@@ -78,3 +85,14 @@ def test_versions_and_partitions_share_no_key() -> None:
 
 def test_ids_with_braces_and_colons_stay_at_the_end() -> None:
     assert Keys("ls").recommendations("{x}:y") == "ls:recs:{x}:y"
+
+
+def test_no_list_of_a_profile_has_the_key_of_another_list() -> None:
+    keys = Keys("ls")
+    assert keys.recommendations("u", "home") == "ls:recs@home:u"
+    names = [
+        keys.recommendations(user, profile) for user in ("u", "@home:u", "home:u") for profile in ("default", "home")
+    ]
+    names += [key(profile) for key in (keys.popular, keys.trending) for profile in ("default", "home")]
+    assert len(set(names)) == len(names)
+    assert "ls:recs:u" in names

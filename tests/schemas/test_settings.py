@@ -11,6 +11,7 @@ from pydantic import ValidationError
 
 from schemas.settings import STACK_STATE, Settings
 from tests.processes import environment
+from workers.cli import settings_errors
 
 
 @pytest.fixture
@@ -85,6 +86,37 @@ def test_bad_value_is_refused(name: str, value: str, monkeypatch: pytest.MonkeyP
         Settings()
 
 
+@pytest.mark.parametrize(
+    ("profiles", "told"),
+    [
+        ({"home": {"filter": {"price": {"less": 3}}}}, "HOME__FILTER: Value error, filter.price.less: is none of"),
+        ({"home": {"category": "genre"}}, "HOME: Value error, category and per_category go together"),
+        ({"home": {"per_category": 0}}, "HOME__PER_CATEGORY"),
+        ({"home": {"diversity": 1.5}}, "HOME__DIVERSITY"),
+        ({"home": {"size": 3}}, "HOME__SIZE"),
+        ({"Home": {}}, "HOME__[KEY]"),
+        ({"a:b": {}}, "A:B__[KEY]"),
+        ({"": {}}, "__[KEY]"),
+        ({"x" * 33: {}}, "__[KEY]"),
+    ],
+)
+@pytest.mark.usefixtures("home")
+def test_a_bad_profile_is_named(profiles: dict[str, Any], told: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("LATENTSTREAM_RECOMMEND__PROFILES", json.dumps({"good": {"k": 3}} | profiles))
+    with pytest.raises(ValidationError) as refused:
+        Settings()
+    (line,) = settings_errors(refused.value).splitlines()
+    assert line.startswith("LATENTSTREAM_RECOMMEND__PROFILES__")
+    assert told in line
+
+
+@pytest.mark.usefixtures("home")
+def test_what_trends_is_shorter_than_what_is_popular(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("LATENTSTREAM_RECOMMEND__TRENDING_HALF_LIFE_HOURS", "168")
+    with pytest.raises(ValidationError, match="must be shorter"):
+        Settings()
+
+
 @pytest.mark.usefixtures("home")
 def test_secrets_are_masked(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("LATENTSTREAM_REDIS__URL", "redis://:s3cret@redis.example/0")
@@ -100,6 +132,7 @@ def test_environment_of_a_process_gives_the_same_settings(monkeypatch: pytest.Mo
     sections: dict[str, Any] = {
         "kafka": {"bootstrap_servers": "k:1", "create_topics": False},
         "redis": {"url": "redis://:s3cret@r:1/0", "timeout_s": 0.5},
+        "recommend": {"profiles": {"home": {"k": 3, "filter": {"price": {"lt": 5}}}, "plain": {}}},
         "model": {"content": {"hidden": [5, 6]}, "registry": tmp_path / "a b"},
     }
     settings = Settings(**sections)
