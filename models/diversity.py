@@ -22,16 +22,18 @@ import numpy as np
 
 from models.arrays import Doubles, Floats, Ints
 
-# An item is compared with so many others for each place of the list, and never with fewer than LEAST.
+# A list is chosen from so many candidates for each of its places, but not from fewer or more than these: the time it
+# takes grows with places times candidates.
 _POOL: Final = 4
 _LEAST: Final = 100
+_MOST: Final = 2000
 # Cosines that differ by less are equal.
 _SAME: Final = 1e-6
 
 
 def pool_size(k: int) -> int:
     """Return how many candidates a list of ``k`` is chosen from."""
-    return max(_POOL * k, _LEAST)
+    return max(min(max(_POOL * k, _LEAST), _MOST), k)
 
 
 _Category = TypeVar("_Category", bound=Hashable)

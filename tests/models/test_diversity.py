@@ -137,5 +137,5 @@ def test_what_is_needed_must_be_there() -> None:
         CategoryCap[str](0)
 
 
-def test_the_pool_is_larger_than_the_list() -> None:
-    assert [pool_size(k) for k in (1, 50, 1000)] == [100, 200, 4000]
+def test_the_pool_has_room_for_the_list() -> None:
+    assert [pool_size(k) for k in (1, 50, 600, 1000, 3000)] == [100, 200, 2000, 2000, 3000]
