@@ -49,7 +49,8 @@ class Catalogue:
         # Decides between equal scores; unlike a slot it does not depend on who came first.
         self._order = np.zeros(_FIRST_CAPACITY, np.int64)
         self._arrived: set[str] = set()
-        self._removed = False
+        # Slots that stopped being servable, since they were last asked for.
+        self._withdrawn: list[NDArray[np.int64]] = []
         self.retrieval = LatentIndex(self._space.dim + 1)
         # Without trained items retrieval is by the cosine already.
         self.similarity = LatentIndex(self._space.dim + 1) if self._space.vocabulary else self.retrieval
@@ -177,11 +178,19 @@ class Catalogue:
             arrived, self._arrived = self._arrived, set()
             return arrived
 
-    def take_removed(self) -> bool:
-        """Return whether anything stopped being servable since the last call."""
+    def take_withdrawn(self) -> NDArray[np.int64]:
+        """Return the slots that stopped being servable since the last call."""
         with self._lock:
-            removed, self._removed = self._removed, False
-            return removed
+            withdrawn, self._withdrawn = self._withdrawn, []
+        return np.unique(np.concatenate(withdrawn)) if withdrawn else np.empty(0, np.int64)
+
+    def coverage(self, listed: NDArray[np.bool_]) -> float:
+        """Return which share of the servable items is among ``listed`` (bool by slot); 0 where nothing is servable."""
+        with self._lock:
+            servable = self._servable[: len(self._ids)]
+            total = np.count_nonzero(servable)
+            here = np.count_nonzero(servable[: len(listed)] & listed[: len(servable)])
+        return here / total if total else 0.0
 
     def close(self) -> None:
         """Stop the indexes' background work."""
@@ -251,7 +260,7 @@ class Catalogue:
 
     def _withdraw(self, slots: NDArray[np.int64]) -> None:
         if slots.size:
-            self._removed = True
+            self._withdrawn.append(slots)
             self.retrieval.remove(slots)
             if self.similarity is not self.retrieval:
                 self.similarity.remove(slots)

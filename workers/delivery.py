@@ -24,6 +24,8 @@ from schemas.keys import Keys
 Argument = str | bytes | int | float
 # Lua's unpack is limited to about 8,000 values; a command with more arguments is divided by the caller.
 MAX_ARGUMENTS: Final = 4000
+# Instead of seconds: a list that expires goes on doing so.
+KEEP_EXPIRY: Final = -1
 _HERE: Final = Path(__file__).parent
 
 
@@ -113,7 +115,7 @@ class PositionStore:
 
 
 class FinishedList(NamedTuple):
-    """A list to write under ``key``; it expires after ``seconds``, or never (0)."""
+    """A list to write under ``key``; it expires after ``seconds``, never (0), or as before (KEEP_EXPIRY)."""
 
     key: str
     document: bytes

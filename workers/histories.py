@@ -42,6 +42,10 @@ class Histories:
                 del touches[alike[0]]
         return bool(touches) - before
 
+    def has(self, user_id: str, item_id: str) -> bool:
+        """Return whether the user has an interaction with the item."""
+        return item_id in self._touches[user_id]
+
     def weighted(self, user_id: str) -> list[tuple[str, float]]:
         """Return (item id, weight) of each interaction but dismissals, oldest first."""
         return weighted(self._touches[user_id].values())

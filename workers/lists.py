@@ -1,10 +1,15 @@
-"""The finished lists of users in Redis: one for each profile, written together."""
+"""The finished lists of users in Redis: one for each profile, written together.
+
+What becomes of lists with an item that is gone: they are made anew by the model and a search, which takes the longer
+the larger the catalogue is. To cut the item out is a read and a write whatever the catalogue. So where many lists
+have it, it is first cut out of all of them, and they are short by one until they are made anew.
+"""
 
 from __future__ import annotations
 
 import time
 from collections.abc import Collection, Mapping, Sequence
-from typing import Final, cast
+from typing import Any, Final, cast
 
 import msgspec
 import redis
@@ -15,13 +20,15 @@ from schemas.documents import Recommendations
 from schemas.keys import Keys
 from workers import metrics
 from workers.catalogue import Catalogue
-from workers.delivery import FinishedList, ListWriter
+from workers.delivery import KEEP_EXPIRY, FinishedList, ListWriter
+from workers.listed import Listed
 from workers.profiles import Profile
 from workers.wanted import Ranked
 
 log = structlog.get_logger()
 
 FORGOTTEN_S: Final = 600
+USERS_CUT_AT_A_TIME: Final = 1024
 _LIST: Final = msgspec.json.Decoder(Recommendations)
 
 
@@ -38,12 +45,18 @@ class FinishedLists:
         self._profiles = profiles
         self._writer = ListWriter(client)
 
-    def write(self, order: str, lists: Mapping[str, Sequence[Ranked]], forgotten: Collection[str]) -> None:
-        """Write the lists of each user, which are in the order of the profiles; those of ``forgotten`` users expire."""
+    def write(
+        self, order: str, lists: Mapping[str, Sequence[Ranked]], forgotten: Collection[str], listed: Listed
+    ) -> None:
+        """Write the lists of each user, which are in the order of the profiles, and note them in ``listed``.
+
+        Those of ``forgotten`` users expire.
+        """
         finished = []
+        written: dict[str, dict[str, Recommendations | None]] = {profile.name: {} for profile in self._profiles}
         for user, ranked in lists.items():
             for profile, one in zip(self._profiles, ranked, strict=True):
-                document = self._document(order, user, profile, one)
+                document = written[profile.name][user] = self._document(order, user, profile, one)
                 metrics.LISTS.labels(document.source).inc()
                 # Who has retracted everything is soon a user never seen; until then the list's stamp stands
                 # against a late write of an earlier owner.
@@ -51,16 +64,49 @@ class FinishedLists:
                 key = self._keys.recommendations(user, profile.name)
                 finished.append(FinishedList(key, msgspec.json.encode(document), order, seconds))
         metrics.REFUSED_LISTS.inc(self._writer.write(finished))
+        for name, documents in written.items():
+            listed.put(name, documents)
 
-    def stale(self, users: Sequence[str]) -> list[str]:
+    def read(self, users: Sequence[str], listed: Listed) -> dict[str, dict[str, Recommendations | None]]:
+        """Return each profile's lists of ``users``, None where there is none or it is damaged, and note them."""
+        stored = {}
+        for profile in self._profiles if users else ():
+            keys = [self._keys.recommendations(user, profile.name) for user in users]
+            documents = cast(list[bytes | None], self._redis.mget(keys))
+            stored[profile.name] = dict(zip(users, map(_decoded, documents), strict=True))
+            listed.put(profile.name, stored[profile.name])
+        return stored
+
+    def stale(self, users: Sequence[str], listed: Listed) -> list[str]:
         """Return those of ``users`` who miss a list, or have one of another model or rules, or with lost items."""
-        if not users:
-            return []
-        keys = [self._keys.recommendations(user, profile.name) for user in users for profile in self._profiles]
-        documents = iter(cast(list[bytes | None], self._redis.mget(keys)))
-        # No shortcut: each user has as many documents as there are profiles.
-        fresh = [[self._is_fresh(next(documents), profile) for profile in self._profiles] for _ in users]
-        return [user for user, own in zip(users, fresh, strict=True) if not all(own)]
+        stored = self.read(users, listed)
+        return [
+            user for user in users if not all(self._is_fresh(stored[one.name][user], one) for one in self._profiles)
+        ]
+
+    def cut(self, order: str, users: Sequence[str], listed: Listed) -> None:
+        """Cut what is gone out of the lists of ``users``.
+
+        ``order`` is the stamp of a list that is made anew now: these know as much as that one would.
+        """
+        finished = []
+        for profile, documents in self.read(users, listed).items():
+            shorter = {user: self._cut(document, order) for user, document in documents.items() if document}
+            for user, document in shorter.items():
+                key = self._keys.recommendations(user, profile)
+                finished.append(FinishedList(key, msgspec.json.encode(document), order, KEEP_EXPIRY))
+            listed.put(profile, shorter)
+        metrics.REFUSED_LISTS.inc(self._writer.write(finished))
+
+    def _cut(self, document: Recommendations, order: str) -> Recommendations:
+        kept = self._catalogue.servable(document.items)
+        # Scores, reasons: whatever the document has for each item is cut alike.
+        parallel: dict[str, Any] = {
+            name: [part for part, keep in zip(value, kept, strict=True) if keep]
+            for name, value in msgspec.structs.asdict(document).items()
+            if isinstance(value, list)
+        }
+        return msgspec.structs.replace(document, order=order, **parallel)
 
     def _document(self, order: str, user: str, profile: Profile, ranked: Ranked) -> Recommendations:
         return Recommendations(
@@ -77,13 +123,17 @@ class FinishedLists:
             biases=UNSET if ranked.biases is None else ranked.biases,
         )
 
-    def _is_fresh(self, document: bytes | None, profile: Profile) -> bool:
-        if document is None:
+    def _is_fresh(self, document: Recommendations | None, profile: Profile) -> bool:
+        if document is None or document.model != self._version or document.rules != profile.rules:
             return False
-        try:
-            stored = _LIST.decode(document)
-        except msgspec.DecodeError as error:
-            log.error("list_damaged", reason=str(error))
-            return False
-        same = stored.model == self._version and stored.rules == profile.rules
-        return same and all(self._catalogue.servable(stored.items))
+        return all(self._catalogue.servable(document.items))
+
+
+def _decoded(document: bytes | None) -> Recommendations | None:
+    if document is None:
+        return None
+    try:
+        return _LIST.decode(document)
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
+        log.error("list_damaged", reason=str(error))
+        return None

@@ -50,6 +50,35 @@ EVENT_TO_LIST_SECONDS: Final = Histogram(
     buckets=_STAGE_BUCKETS,
     registry=REGISTRY,
 )
+# Online quality: interactions with new items that were compared with the list that the user had before, by the list's
+# model version, profile, and source: "model", or "popular" where the user had none or it was made of what is popular.
+_LIST_LABELS = ["model", "profile", "source"]
+JUDGED: Final = Counter(
+    "latentstream_judged_interactions",
+    "Interactions compared with the list that the user had.",
+    _LIST_LABELS,
+    registry=REGISTRY,
+)
+# Those whose item was among the first 10 of the list, or in the list at all ("list").
+HITS: Final = Counter(
+    "latentstream_hits", "Interactions whose item was listed.", [*_LIST_LABELS, "within"], registry=REGISTRY
+)
+# Sum of 1 / rank over them; divided by the judged interactions it is the mean reciprocal rank.
+RECIPROCAL_RANK: Final = Counter(
+    "latentstream_reciprocal_rank", "Sum of reciprocal ranks.", _LIST_LABELS, registry=REGISTRY
+)
+# Age of the list when the interaction was made.
+LIST_AGE_SECONDS: Final = Histogram(
+    "latentstream_list_age_seconds",
+    "Age of the list at an interaction.",
+    _LIST_LABELS,
+    buckets=(1, 10, 60, 600, 3600, 6 * 3600, 86_400, 7 * 86_400, 30 * 86_400),
+    registry=REGISTRY,
+)
+# Share of the servable items that stand in at least one list of this worker's users.
+COVERAGE: Final = Gauge("latentstream_coverage", "Share of items listed.", ["model", "profile"], registry=REGISTRY)
+# Users whose list has an item that is gone, and is not made anew yet.
+AFFECTED_USERS: Final = Gauge("latentstream_affected_users", "Users whose list has lost an item.", registry=REGISTRY)
 # On-demand queries, by type and status.
 QUERIES: Final = Counter("latentstream_queries", "On-demand queries answered.", ["type", "status"], registry=REGISTRY)
 # Items that can be recommended now.

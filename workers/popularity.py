@@ -59,7 +59,8 @@ class Popularity:
         self._settings = settings
         self._profiles = all_profiles(settings)
         self._popular = self._trending = _NOBODY
-        self._written: dict[str, list[str]] = {}
+        # By key.
+        self._written: dict[str, Recommendations] = {}
 
     def refresh(self) -> None:
         """Read the counts again, and write those lists that changed."""
@@ -78,6 +79,10 @@ class Popularity:
         A filter that few of the items kept here match gives a short list.
         """
         return self._best(self._popular, wanted, without)
+
+    def written(self, profile: str) -> Recommendations | None:
+        """Return what :meth:`refresh` wrote as popular, None before that."""
+        return self._written.get(self._keys.popular(profile))
 
     def trending(self, wanted: Wanted, without: Collection[str] = ()) -> Ranked:
         """Return what trends most; what does not rise at all is not there. Else as :meth:`top`."""
@@ -135,7 +140,8 @@ class Popularity:
         return Ranked(self._catalogue.ids(found.slots), rounded(found.scores.tolist()))
 
     def _publish(self, profile: Profile, source: Literal["popular", "trending"], key: str, ranked: Ranked) -> None:
-        if ranked.items == self._written.get(key):
+        before = self._written.get(key)
+        if before is not None and ranked.items == before.items:
             return
         document = Recommendations(
             order=recommendation_order(0, 0),
@@ -149,7 +155,7 @@ class Popularity:
             rules=profile.rules,
         )
         self._redis.set(key, msgspec.json.encode(document))
-        self._written[key] = ranked.items
+        self._written[key] = document
 
 
 def _shares(leaders: _Leaders, highest: float) -> Candidates:

@@ -8,7 +8,6 @@ from dataclasses import dataclass, field, replace
 from itertools import islice
 from typing import cast
 
-import msgspec
 import redis
 import structlog
 from kafka import KafkaConsumer
@@ -22,30 +21,33 @@ from workers import buckets, metrics
 from workers.catalogue import Catalogue
 from workers.dead_letters import DeadLetters
 from workers.decoding import Decoded, Interaction, decode_records, interaction_decoder
-from workers.delivery import MAX_ARGUMENTS, Batch, PositionStore
+from workers.delivery import Batch, PositionStore
 from workers.histories import Histories, popularity_terms
-from workers.lists import FinishedLists
+from workers.listed import Affected, Listed, standing, take
+from workers.lists import USERS_CUT_AT_A_TIME, FinishedLists
 from workers.popularity import KEPT, Popularity
 from workers.profiles import all_profiles
+from workers.quality import Coverage, Judgement, judge, observe
 from workers.ranking import Ranker
 from workers.source import Owned, PartitionRecords, Source
+from workers.waiting import Waiting
 from workers.wanted import Ranked, Wanted
 
 log = structlog.get_logger()
 
 USERS_AT_A_TIME = 256
-_WAITING = msgspec.json.Decoder(tuple[str, str])
 
 
 @dataclass(slots=True)
 class _PartitionState:
     """What the owner of a partition remembers between batches."""
 
-    # Items that nobody published yet -> users who touched them; mirrors the key `waiting`.
-    waiting: dict[str, set[str]]
-    # The sweep over all lists of the partition: the next bucket, and whether to start over.
+    waiting: Waiting
+    # What stands in the lists of its users, and whose lists have lost an item.
+    listed: Listed
+    affected: Affected = field(default_factory=Affected)
+    # The sweep over all lists of the partition after the claim: the next bucket.
     sweep: int = 0
-    sweep_again: bool = False
 
 
 @dataclass(slots=True)
@@ -58,6 +60,7 @@ class _Lists:
     batch: Batch
     # In the order of the profiles.
     ranked: dict[str, list[Ranked]] = field(default_factory=dict)
+    judgements: list[Judgement] = field(default_factory=list)
 
 
 class Recommender:
@@ -86,6 +89,7 @@ class Recommender:
         self._ranker = Ranker(bundle, catalogue)
         self._profiles = all_profiles(settings.recommend)
         self._lists = FinishedLists(client, self._keys, bundle.version, catalogue, self._profiles)
+        self._coverage = Coverage(catalogue, bundle.version, [profile.name for profile in self._profiles])
         self._states: dict[int, _PartitionState] = {}
         self._decode = interaction_decoder(settings.events.max_bytes)
         self.source = Source(
@@ -118,33 +122,29 @@ class Recommender:
         self._dead_letters.check_limit(total, rejected)
 
     def between(self) -> bool:
-        """Wake users whose item arrived, sweep a bucket of stale lists, renew the popularity list."""
-        if time.monotonic() >= self._popularity_due:
+        """Take what is gone out of the lists, wake users whose item arrived, sweep a bucket of stale lists."""
+        withdrawn = self._catalogue.take_withdrawn()
+        if withdrawn.size or time.monotonic() >= self._popularity_due:
             self._popularity.refresh()
             self._popularity_due = time.monotonic() + self._settings.popular_refresh_s
         arrived = self._catalogue.take_arrivals()
-        if self._catalogue.take_removed():
-            for state in self._states.values():
-                state.sweep_again = True
         for owned in list(self.source.owned.values()):
             state = self._states[owned.partition]
-            woken = arrived & state.waiting.keys()
-            if woken:
-                self._wake(owned, state, woken)
+            if withdrawn.size:
+                state.affected.add(state.listed.holders(withdrawn), USERS_AT_A_TIME)
+            self._wake(owned, state, arrived)
+        self._coverage.look_on([state.listed for state in self._states.values()])
         metrics.WAITING_ITEMS.set(sum(len(state.waiting) for state in self._states.values()))
-        return self._sweep()
+        metrics.AFFECTED_USERS.set(sum(len(state.affected.renew) for state in self._states.values()))
+        return self._clean() or self._sweep()
 
     def _on_claimed(self, owned: Owned) -> None:
-        waiting: dict[str, set[str]] = {}
-        for member in cast(set[bytes], self._redis.smembers(self._keys.users(owned.partition).waiting)):
-            item, user = _WAITING.decode(member)
-            waiting.setdefault(item, set()).add(user)
-        state = self._states[owned.partition] = _PartitionState(waiting)
+        waiting = Waiting(self._redis, self._keys.users(owned.partition).waiting)
+        listed = Listed({profile.name: profile.wanted.k for profile in self._profiles}, self._catalogue)
+        state = self._states[owned.partition] = _PartitionState(waiting, listed)
         # They may have arrived while nobody owned the partition.
-        known = self._catalogue.known(list(waiting))
-        woken = {item for item, here in zip(list(waiting), known, strict=True) if here}
-        if woken:
-            self._wake(owned, state, woken)
+        known = self._catalogue.known(waiting.items)
+        self._wake(owned, state, {item for item, here in zip(waiting.items, known, strict=True) if here})
 
     def _on_dropped(self, partition: int) -> None:
         self._states.pop(partition, None)
@@ -156,7 +156,11 @@ class Recommender:
         users = list(dict.fromkeys(interaction.user_id for interaction in part.changes))
         stored = buckets.read_fields(self._redis, keys.histories, users, position.buckets)
         histories = Histories(stored, self._settings.history)
-        changes = [histories.fold(interaction) for interaction in part.changes]
+        first_contacts, changes = [], []
+        for interaction in part.changes:
+            if _touches(interaction) and not histories.has(interaction.user_id, interaction.item_id):
+                first_contacts.append(interaction)
+            changes.append(histories.fold(interaction))
         ids, bucket_count = buckets.buckets_needed(position, changes, USERS_PER_BUCKET)
         batch = Batch(keys.position)
         if bucket_count > position.buckets:
@@ -164,25 +168,28 @@ class Recommender:
             buckets.split(self._redis, batch, names, position.buckets, bucket_count)
         buckets.write(batch, keys.histories, histories.packed(), bucket_count)
         self._note_waiting(part, batch)
-        return _Lists(part.owned, histories, users, batch), ids, bucket_count
+        judgements = self._judge(part.owned, users, first_contacts)
+        return _Lists(part.owned, histories, users, batch, judgements=judgements), ids, bucket_count
+
+    def _judge(self, owned: Owned, users: list[str], interactions: list[Interaction]) -> list[Judgement]:
+        """Compare ``interactions`` with the lists that stand before they are folded in."""
+        listed = self._states[owned.partition].listed
+        self._lists.read(listed.unknown(users), listed)
+        popular = {
+            profile.name: standing(self._popularity.written(profile.name), self._catalogue)
+            for profile in self._profiles
+        }
+        return judge(interactions, listed, popular, self._catalogue)
 
     def _note_waiting(self, part: Decoded[Interaction], batch: Batch) -> None:
         """Remember who touched an item that nobody has published yet, where anybody will."""
         if self._seeded:
             return
-        waiting = self._states[part.owned.partition].waiting
-        touching = [change for change in part.changes if change.weight > 0 and change.kind != DISMISS]
+        touching = [change for change in part.changes if _touches(change)]
         items = list(dict.fromkeys(change.item_id for change in touching))
         unknown = {item for item, known in zip(items, self._catalogue.known(items), strict=True) if not known}
-        pairs = sorted({(change.item_id, change.user_id) for change in touching if change.item_id in unknown})
-        for item, user in pairs:
-            waiting.setdefault(item, set()).add(user)
-        self._change_waiting(batch, part.owned.partition, "SADD", pairs)
-
-    def _change_waiting(self, batch: Batch, partition: int, command: str, pairs: list[tuple[str, str]]) -> None:
-        members = [msgspec.json.encode(pair) for pair in pairs]
-        for start in range(0, len(members), MAX_ARGUMENTS):
-            batch.add(self._keys.users(partition).waiting, command, *members[start : start + MAX_ARGUMENTS])
+        pairs = {(change.item_id, change.user_id) for change in touching if change.item_id in unknown}
+        self._states[part.owned.partition].waiting.add(pairs, batch)
 
     def _rank(self, parts: Iterable[_Lists]) -> None:
         """Rank all users of all partitions in one call of the model and one search."""
@@ -206,7 +213,7 @@ class Recommender:
     def _write_lists(self, lists: _Lists, following: int) -> None:
         order = recommendation_order(lists.owned.position.epoch, following)
         forgotten = {user for user in lists.ranked if lists.histories.is_empty(user)}
-        self._lists.write(order, lists.ranked, forgotten)
+        self._lists.write(order, lists.ranked, forgotten, self._states[lists.owned.partition].listed)
 
     def _commit(self, part: Decoded[Interaction], lists: _Lists, ids: int, bucket_count: int) -> None:
         keys = self._keys.users(part.owned.partition)
@@ -222,6 +229,7 @@ class Recommender:
         if self.source.commit(lists.batch, part.owned, part.following):
             position.ids, position.buckets = ids, bucket_count
             metrics.EVENTS.labels("interactions").inc(part.total)
+            observe(lists.judgements)
             now = time.time()
             for change in part.changes:
                 metrics.EVENT_TO_LIST_SECONDS.observe(max(now - change.produced_ms / 1000, 0))
@@ -233,35 +241,42 @@ class Recommender:
 
     def _wake(self, owned: Owned, state: _PartitionState, items: set[str]) -> None:
         """Make anew the lists of users who touched ``items`` before they were published."""
-        pairs = sorted((item, user) for item in items for user in state.waiting[item])
-        if not self._refresh(owned, sorted({user for _, user in pairs})):
+        pairs = state.waiting.pairs(items)
+        if not pairs or not self._refresh(owned, sorted({user for _, user in pairs})):
             return
         batch = Batch(owned.key)
-        self._change_waiting(batch, owned.partition, "SREM", pairs)
+        state.waiting.remove(pairs, batch)
         if self.source.commit(batch, owned, owned.position.next):
-            for item in items:
-                del state.waiting[item]
+            state.waiting.forget(pairs)
 
-    def _sweep(self) -> bool:
-        """Make anew the stale lists in one bucket: those of another model, or with an item that is gone.
-
-        Return whether there is more to sweep.
-        """
-        for owned in list(self.source.owned.values()):
-            state = self._states[owned.partition]
-            if state.sweep >= owned.position.buckets and state.sweep_again:
-                state.sweep, state.sweep_again = 0, False
-            if state.sweep < owned.position.buckets:
-                users = self._stale_users(owned.partition, state.sweep)
-                state.sweep += 1
+    def _clean(self) -> bool:
+        """Cut what is gone out of some lists, or make some of those anew; return whether there were any."""
+        owners = [(owned, self._states[owned.partition]) for owned in self.source.owned.values()]
+        for owned, state in owners:
+            users = take(state.affected.cut, USERS_CUT_AT_A_TIME)
+            if users:
+                self._lists.cut(recommendation_order(owned.position.epoch, owned.position.next), users, state.listed)
+                return True
+        for owned, state in owners:
+            users = take(state.affected.renew, USERS_AT_A_TIME)
+            if users:
                 self._refresh(owned, users)
                 return True
         return False
 
-    def _stale_users(self, partition: int, bucket: int) -> list[str]:
-        stored = cast(list[bytes], self._redis.hkeys(self._keys.users(partition).histories(bucket)))
-        names = [name.decode() for name in stored]
-        return self._lists.stale(names)
+    def _sweep(self) -> bool:
+        """Make anew the stale lists in one bucket of a claimed partition; return whether there is more to sweep.
+
+        Stale is what is damaged or absent, of another model, or has an item that went while nobody looked.
+        """
+        for owned in list(self.source.owned.values()):
+            state = self._states[owned.partition]
+            if state.sweep < owned.position.buckets:
+                names = cast(list[bytes], self._redis.hkeys(self._keys.users(owned.partition).histories(state.sweep)))
+                state.sweep += 1
+                self._refresh(owned, self._lists.stale([name.decode() for name in names], state.listed))
+                return True
+        return False
 
     def _refresh(self, owned: Owned, users: list[str]) -> bool:
         """Make the lists of ``users`` anew from their stored histories; return whether we still own them."""
@@ -276,3 +291,8 @@ class Recommender:
             if not self.source.commit(lists.batch, owned, owned.position.next):
                 return False
         return True
+
+
+def _touches(interaction: Interaction) -> bool:
+    """Return whether it says that the user wants something, and does not take that back."""
+    return interaction.weight > 0 and interaction.kind != DISMISS
