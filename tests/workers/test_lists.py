@@ -19,6 +19,7 @@ from schemas.keys import Keys
 from schemas.settings import ProfileSettings, RecommendSettings, Settings
 from tests.workers.flat import VERSION, flat_catalogue, record
 from workers.catalogue import Catalogue
+from workers.listed import Listed
 from workers.lists import FORGOTTEN_S, FinishedLists
 from workers.popularity import Popularity
 from workers.profiles import all_profiles
@@ -135,10 +136,14 @@ def test_lists_are_written_when_they_change(redis_client: redis.Redis, keys: Key
     assert stored(redis_client, keys.popular("cheap")) == before
 
 
+def listed(catalogue: Catalogue, settings: RecommendSettings) -> Listed:
+    return Listed({profile.name: profile.wanted.k for profile in all_profiles(settings)}, catalogue)
+
+
 def written(client: redis.Redis, keys: Keys, catalogue: Catalogue, settings: RecommendSettings) -> FinishedLists:
     lists = FinishedLists(client, keys, VERSION, catalogue, all_profiles(settings))
     ranked = [Ranked([str(n)], [1.0], b"code") for n in range(len(all_profiles(settings)))]
-    lists.write(recommendation_order(1, 5), {"anna": ranked, "bert": ranked}, {"bert"})
+    lists.write(recommendation_order(1, 5), {"anna": ranked, "bert": ranked}, {"bert"}, listed(catalogue, settings))
     return lists
 
 
@@ -146,6 +151,7 @@ def test_lists_of_all_profiles_are_written_together(
     redis_client: redis.Redis, keys: Keys, catalogue: Catalogue
 ) -> None:
     lists = written(redis_client, keys, catalogue, SETTINGS)
+    noted = listed(catalogue, SETTINGS)
     names = {keys.recommendations("anna", name): name for name in ("default", "cheap", "mixed")}
     assert list(names) == [
         keys.recommendations("anna"),
@@ -158,16 +164,16 @@ def test_lists_of_all_profiles_are_written_together(
         assert not {"because", "biases"} & document.keys()
         assert redis_client.ttl(key) == -1
         assert 0 < redis_client.ttl(keys.recommendations("bert", name)) <= FORGOTTEN_S
-    assert lists.stale(["anna", "bert"]) == []
-    assert lists.stale(["anna", "nobody"]) == ["nobody"]
+    assert lists.stale(["anna", "bert"], noted) == []
+    assert lists.stale(["anna", "nobody"], noted) == ["nobody"]
     redis_client.delete(keys.recommendations("anna", "mixed"))
-    assert lists.stale(["anna", "bert"]) == ["anna"]
+    assert lists.stale(["anna", "bert"], noted) == ["anna"]
 
 
 def test_reasons_are_stored(redis_client: redis.Redis, keys: Keys, catalogue: Catalogue) -> None:
     lists = FinishedLists(redis_client, keys, VERSION, catalogue, all_profiles(settings_with()))
     explained = Ranked(["1"], [0.5], b"code", [[("2", 0.75), ("3", -0.5)]], [0.25])
-    lists.write(recommendation_order(1, 5), {"anna": [explained]}, set())
+    lists.write(recommendation_order(1, 5), {"anna": [explained]}, set(), listed(catalogue, settings_with()))
     document = stored(redis_client, keys.recommendations("anna"))
     assert (document["because"], document["biases"]) == ([[["2", 0.75], ["3", -0.5]]], [0.25])
     # What another version of this program wrote without them can be read as well.
@@ -192,8 +198,9 @@ def test_changed_profiles_make_lists_stale(
 ) -> None:
     """Removed profiles do not, and neither does saying what is the default."""
     written(redis_client, keys, catalogue, SETTINGS)
-    changed = FinishedLists(redis_client, keys, VERSION, catalogue, all_profiles(settings_with(**profiles)))
-    assert changed.stale(["anna"]) == (["anna"] if stale else [])
+    settings = settings_with(**profiles)
+    changed = FinishedLists(redis_client, keys, VERSION, catalogue, all_profiles(settings))
+    assert changed.stale(["anna"], listed(catalogue, settings)) == (["anna"] if stale else [])
 
 
 def test_another_length_of_all_lists_makes_them_stale(
@@ -201,7 +208,8 @@ def test_another_length_of_all_lists_makes_them_stale(
 ) -> None:
     written(redis_client, keys, catalogue, settings_with())
     longer = settings_with().model_copy(update={"k": 5})
-    assert FinishedLists(redis_client, keys, VERSION, catalogue, all_profiles(longer)).stale(["anna"]) == ["anna"]
+    lists = FinishedLists(redis_client, keys, VERSION, catalogue, all_profiles(longer))
+    assert lists.stale(["anna"], listed(catalogue, longer)) == ["anna"]
 
 
 def test_a_profile_is_what_the_settings_say() -> None:
