@@ -55,7 +55,8 @@ def train_interactions(
     The last fifth of each history is held out to find the number of epochs; then a new network is trained
     for so long on everything, because the newest interactions say most.
     """
-    earlier, later = histories.split_last(_VALIDATION_SHARE)
+    # What is last among interactions of the same time would be the order of a file.
+    earlier, later = histories.shuffle_ties(np.random.default_rng(seed)).split_last(_VALIDATION_SHARE)
     relevant = np.split(later.items, later.indptr[1:-1])
     trial = InteractionNetwork(config, items, _steps(earlier) * epochs, seed)
 

@@ -43,7 +43,7 @@ class RetrievalCodes:
         if vectors.shape[1] <= item_bytes or len(vectors) < CODEWORDS:
             codec = Int8Codec.fit(vectors)
         else:
-            codec = ResidualCodec.fit(vectors, item_bytes, seed=seed)
+            codec = ResidualCodec.fit(vectors, item_bytes, seed=seed, progressive=False)
         return cls(codec, codec.encode(vectors), bias if bias.any() else bias[:0])
 
     @property
