@@ -101,6 +101,10 @@ class UserKeys:
         """Set: JSON pairs of an item id that is not published yet and a user who touched it."""
         return f"{self._base}:waiting"
 
+    def experiment(self, name: str) -> str:
+        """Hash: what the experiment ``name`` counts, ``ARM:PROFILE:GROUP:FIGURE`` -> sum."""
+        return f"{self._base}:experiment:{name}"
+
     def histories(self, bucket: int) -> str:
         """Hash: user id -> history as JSON."""
         return f"{self._base}:histories:{bucket}"
@@ -141,6 +145,11 @@ class Keys:
     def model(self) -> str:
         """Hash: ``version`` of the current model, ``promoted_at``, ``promoted_by``."""
         return f"{self.prefix}:model"
+
+    @property
+    def experiment(self) -> str:
+        """Hash: the :class:`schemas.experiments.Experiment` that runs."""
+        return f"{self.prefix}:experiment"
 
     @property
     def epoch(self) -> str:

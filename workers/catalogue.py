@@ -70,7 +70,7 @@ class Catalogue:
             if kept:
                 self._upsert(partition, kept, [latest[name][0] for name in kept])
                 self._attributes.replace(self.slots(list(kept)), [latest[name][1] for name in kept])
-            metrics.INDEX_ITEMS.set(len(self.retrieval))
+            metrics.INDEX_ITEMS.labels(self._bundle.version).set(len(self.retrieval))
 
     def retain(self, partition: int, ids: set[str]) -> None:
         """Remove what came from ``partition`` and is not among ``ids`` (after loading it anew)."""

@@ -30,15 +30,19 @@ LOG_AGE_S: Final = 60.0
 
 
 class Encoder:
-    """Keeps the codes of the catalogue under one model version."""
+    """Keeps the codes of the catalogue under one model version.
+
+    Without ``dead_letters`` and ``anomalies`` it says nothing: it is the second of an experiment, and the encoder of
+    the current model meets the same events.
+    """
 
     def __init__(
         self,
         settings: Settings,
         client: redis.Redis,
         consumer: KafkaConsumer,
-        dead_letters: DeadLetters,
-        anomalies: Anomalies,
+        dead_letters: DeadLetters | None,
+        anomalies: Anomalies | None,
         bundle: Bundle,
     ) -> None:
         keys = Keys(settings.redis.prefix)
@@ -70,16 +74,19 @@ class Encoder:
         with metrics.STAGE_SECONDS.labels("encode").time():
             packed, marked = self._records([change for changes in latest for change in changes])
             records = iter(packed)
-        with metrics.STAGE_SECONDS.labels("dead_letters").time():
-            self._dead_letters.publish(rejected)
-        with metrics.STAGE_SECONDS.labels("anomalies").time():
-            self._anomalies.publish(marked)
+        if self._dead_letters is not None:
+            with metrics.STAGE_SECONDS.labels("dead_letters").time():
+                self._dead_letters.publish(rejected)
+        if self._anomalies is not None:
+            with metrics.STAGE_SECONDS.labels("anomalies").time():
+                self._anomalies.publish(marked)
         with metrics.STAGE_SECONDS.labels("commit").time():
             for part, changes in zip(decoded, latest, strict=True):
                 self._commit(part, changes, {change.item_id: next(records) for change in changes})
         total = sum(part.total for part in decoded)
         metrics.BATCH_EVENTS.observe(total)
-        self._dead_letters.check_limit(total, rejected)
+        if self._dead_letters is not None:
+            self._dead_letters.check_limit(total, rejected)
 
     def between(self) -> bool:
         """Shorten the change logs once in a while; never asks for more time."""
@@ -123,7 +130,8 @@ class Encoder:
         )
         if self.source.commit(writes.batch, part.owned, part.following):
             writes.applied(part.owned.position)
-            metrics.EVENTS.labels("items").inc(part.total)
+            if self._dead_letters is not None:
+                metrics.EVENTS.labels("items").inc(part.total)
 
     def _shorten_log(self, owned: Owned) -> None:
         """Remove from a partition's change log what stood there the last time already."""

@@ -11,7 +11,6 @@ import structlog
 from kafka.errors import KafkaError
 
 from workers import metrics
-from workers.health import Health
 from workers.source import PartitionRecords, Source
 
 log = structlog.get_logger()
@@ -33,7 +32,14 @@ class Session(Protocol):
         """Do a small piece of other work; return whether more of it waits."""
 
 
-def run(session: Session, health: Health, stop: threading.Event, superseded: Callable[[], bool]) -> None:
+class Watch(Protocol):
+    """Notices whether a loop makes progress; see :class:`workers.health.Health`."""
+
+    def beat(self) -> None:
+        """Note that the loop has come round."""
+
+
+def run(session: Session, health: Watch, stop: threading.Event, superseded: Callable[[], bool]) -> None:
     """Run ``session`` until ``stop`` is set or ``superseded`` says that a newer model takes over.
 
     A stop is only seen between batches, so what was polled is finished first (it drains).

@@ -82,10 +82,10 @@ AFFECTED_USERS: Final = Gauge("latentstream_affected_users", "Users whose list h
 # On-demand queries, by type and status.
 QUERIES: Final = Counter("latentstream_queries", "On-demand queries answered.", ["type", "status"], registry=REGISTRY)
 # Items that can be recommended now.
-INDEX_ITEMS: Final = Gauge("latentstream_index_items", "Items in the index.", registry=REGISTRY)
+INDEX_ITEMS: Final = Gauge("latentstream_index_items", "Items in the index.", ["model"], registry=REGISTRY)
 # Users whose list waits for an item that is not published.
 WAITING_ITEMS: Final = Gauge(
     "latentstream_waiting_items", "Items that users touched and nobody published yet.", registry=REGISTRY
 )
-# 1 for the model version in use.
+# 1 for each model version in use: two while an experiment runs.
 MODEL: Final = Gauge("latentstream_model_info", "The model in use.", ["version"], registry=REGISTRY)

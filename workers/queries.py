@@ -11,7 +11,6 @@ import numpy as np
 import redis
 import structlog
 
-from models.bundle import Bundle
 from schemas.documents import (
     ItemsQuery,
     ListQuery,
@@ -28,14 +27,13 @@ from schemas.keys import Keys
 from schemas.records import CodeRecord
 from schemas.settings import RecommendSettings
 from workers import metrics
+from workers.arms import Arm, Arms
 from workers.background import Background
-from workers.catalogue import Catalogue
 from workers.histories import dismissed, weighted
 from workers.lookup import find_histories
 from workers.popularity import Popularity
 from workers.profiles import all_profiles
 from workers.query_rules import BadQuery, wanted_by
-from workers.ranking import Ranker
 from workers.wanted import Ranked, Wanted
 
 log = structlog.get_logger()
@@ -60,6 +58,7 @@ class _FromHistory(NamedTuple):
     """A query that is answered from a history of (item id, weight)."""
 
     query: UserQuery | ItemsQuery
+    arm: Arm
     history: list[tuple[str, float]]
     wanted: Wanted
 
@@ -72,8 +71,7 @@ class QueryServer(Background):
         client: redis.Redis,
         keys: Keys,
         settings: RecommendSettings,
-        bundle: Bundle,
-        catalogue: Catalogue,
+        arms: Arms,
         popularity: Popularity,
         partitions: int,
     ) -> None:
@@ -82,11 +80,13 @@ class QueryServer(Background):
         self._keys = keys
         self._settings = settings
         self._profiles = all_profiles(settings)
-        self._bundle = bundle
-        self._catalogue = catalogue
+        self._arms = arms
+        # What belongs to no user is answered by the current model.
+        self._bundle = arms.control.bundle
+        self._catalogue = arms.control.catalogue
+        self._ranker = arms.control.ranker
         self._popularity = popularity
         self._partitions = partitions
-        self._ranker = Ranker(bundle, catalogue)
         self._name = uuid.uuid4().hex
 
     def loop(self) -> None:
@@ -163,11 +163,11 @@ class QueryServer(Background):
             try:
                 if isinstance(query, UserQuery):
                     history = next(stored)
-                    asked[entry] = _FromHistory(query, weighted(history), self._wanted(query, dismissed(history)))
+                    arm, wanted = self._arms.of(query.user_id), self._wanted(query, dismissed(history))
+                    asked[entry] = _FromHistory(query, arm, weighted(history), wanted)
                 elif isinstance(query, ItemsQuery):
-                    asked[entry] = _FromHistory(
-                        query, [(item_id, 1.0) for item_id in query.item_ids], self._wanted(query)
-                    )
+                    looked_at = [(item_id, 1.0) for item_id in query.item_ids]
+                    asked[entry] = _FromHistory(query, self._arms.control, looked_at, self._wanted(query))
             except BadQuery as error:
                 refused[entry] = error
         ranked = self._ranked_histories(asked)
@@ -186,15 +186,14 @@ class QueryServer(Background):
         return replies
 
     def _ranked_histories(self, asked: dict[bytes, _FromHistory]) -> dict[bytes, QueryReply]:
-        if not asked:
-            return {}
-        lists = self._ranker.for_histories(
-            [one.history for one in asked.values()], [one.wanted for one in asked.values()]
-        )
         replies = {}
-        for (entry, one), ranked in zip(asked.items(), lists, strict=True):
-            best = ranked if ranked.code else self._popularity.top(one.wanted, {item for item, _ in one.history})
-            replies[entry] = self._listed(one.query.id, best)
+        for arm in self._arms:
+            own = {entry: one for entry, one in asked.items() if one.arm is arm}
+            histories, wanted = [one.history for one in own.values()], [one.wanted for one in own.values()]
+            lists = arm.ranker.for_histories(histories, wanted) if own else []
+            for (entry, one), ranked in zip(own.items(), lists, strict=True):
+                best = ranked if ranked.code else self._popularity.top(one.wanted, {item for item, _ in one.history})
+                replies[entry] = self._listed(one.query.id, best, arm.version)
         return replies
 
     def _answer(self, query: QueryRequest) -> QueryReply:
@@ -246,11 +245,11 @@ class QueryServer(Background):
             raise BadQuery("a feature is too large for float32")
         return vector
 
-    def _listed(self, request_id: str, ranked: Ranked) -> QueryReply:
+    def _listed(self, request_id: str, ranked: Ranked, version: str = "") -> QueryReply:
         return QueryReply(
             request_id,
             "ok",
-            self._bundle.version,
+            version or self._bundle.version,
             items=ranked.items,
             scores=ranked.scores,
             because=ranked.because or [],

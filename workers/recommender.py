@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import time
+from collections import defaultdict
 from collections.abc import Iterable
 from dataclasses import dataclass, field, replace
+from functools import partial
 from itertools import islice
 from typing import cast
 
@@ -12,25 +14,24 @@ import redis
 import structlog
 from kafka import KafkaConsumer
 
-from models.bundle import Bundle
 from schemas.documents import recommendation_order
 from schemas.events import DISMISS
+from schemas.experiments import ArmName
 from schemas.keys import USERS_PER_BUCKET, Keys
 from schemas.settings import Settings
-from workers import buckets, metrics
-from workers.catalogue import Catalogue
+from workers import buckets, metrics, tally
+from workers.arms import Arm, Arms
 from workers.dead_letters import DeadLetters
 from workers.decoding import Decoded, Interaction, decode_records, interaction_decoder
 from workers.delivery import Batch, PositionStore
 from workers.histories import Histories, popularity_terms
 from workers.listed import Affected, Listed, standing, take
-from workers.lists import USERS_CUT_AT_A_TIME, FinishedLists
+from workers.lists import USERS_CUT_AT_A_TIME
 from workers.popularity import KEPT, Popularity
 from workers.profiles import all_profiles
-from workers.quality import Coverage, Judgement, judge, observe
-from workers.ranking import Ranker
+from workers.quality import Judgement, judge, observe
 from workers.source import Owned, PartitionRecords, Source
-from workers.waiting import Waiting
+from workers.waiting import Waiting, unpublished
 from workers.wanted import Ranked, Wanted
 
 log = structlog.get_logger()
@@ -43,8 +44,8 @@ class _PartitionState:
     """What the owner of a partition remembers between batches."""
 
     waiting: Waiting
-    # What stands in the lists of its users, and whose lists have lost an item.
-    listed: Listed
+    # What stands in the lists of the users of each arm, and whose lists have lost an item.
+    listed: dict[ArmName, Listed]
     affected: Affected = field(default_factory=Affected)
     # The sweep over all lists of the partition after the claim: the next bucket.
     sweep: int = 0
@@ -64,7 +65,7 @@ class _Lists:
 
 
 class Recommender:
-    """Keeps the lists of the users under one model version."""
+    """Keeps the lists of the users under one model version, or two of them in an experiment."""
 
     def __init__(
         self,
@@ -72,24 +73,17 @@ class Recommender:
         client: redis.Redis,
         consumer: KafkaConsumer,
         dead_letters: DeadLetters,
-        bundle: Bundle,
-        catalogue: Catalogue,
+        arms: Arms,
         popularity: Popularity,
     ) -> None:
         self._settings = settings.recommend
         self._keys = Keys(settings.redis.prefix)
         self._redis = client
         self._dead_letters = dead_letters
-        self._version = bundle.version
-        # Then only a new model brings new items, and it reads everything anew.
-        self._seeded = bundle.space.seeded
-        self._catalogue = catalogue
+        self._arms = arms
         self._popularity = popularity
         self._popularity_due = 0.0
-        self._ranker = Ranker(bundle, catalogue)
         self._profiles = all_profiles(settings.recommend)
-        self._lists = FinishedLists(client, self._keys, bundle.version, catalogue, self._profiles)
-        self._coverage = Coverage(catalogue, bundle.version, [profile.name for profile in self._profiles])
         self._states: dict[int, _PartitionState] = {}
         self._decode = interaction_decoder(settings.events.max_bytes)
         self.source = Source(
@@ -123,28 +117,32 @@ class Recommender:
 
     def between(self) -> bool:
         """Take what is gone out of the lists, wake users whose item arrived, sweep a bucket of stale lists."""
-        withdrawn = self._catalogue.take_withdrawn()
-        if withdrawn.size or time.monotonic() >= self._popularity_due:
+        withdrawn = {arm.name: arm.catalogue.take_withdrawn() for arm in self._arms}
+        if any(slots.size for slots in withdrawn.values()) or time.monotonic() >= self._popularity_due:
             self._popularity.refresh()
             self._popularity_due = time.monotonic() + self._settings.popular_refresh_s
-        arrived = self._catalogue.take_arrivals()
-        for owned in list(self.source.owned.values()):
-            state = self._states[owned.partition]
-            if withdrawn.size:
-                state.affected.add(state.listed.holders(withdrawn), USERS_AT_A_TIME)
-            self._wake(owned, state, arrived)
-        self._coverage.look_on([state.listed for state in self._states.values()])
+        for arm in self._arms:
+            arrived = arm.catalogue.take_arrivals()
+            for owned in list(self.source.owned.values()):
+                state = self._states[owned.partition]
+                if withdrawn[arm.name].size:
+                    state.affected.add(state.listed[arm.name].holders(withdrawn[arm.name]), USERS_AT_A_TIME)
+                self._wake(owned, state, arm, arrived)
+            arm.coverage.look_on([state.listed[arm.name] for state in self._states.values()])
         metrics.WAITING_ITEMS.set(sum(len(state.waiting) for state in self._states.values()))
         metrics.AFFECTED_USERS.set(sum(len(state.affected.renew) for state in self._states.values()))
         return self._clean() or self._sweep()
 
     def _on_claimed(self, owned: Owned) -> None:
         waiting = Waiting(self._redis, self._keys.users(owned.partition).waiting)
-        listed = Listed({profile.name: profile.wanted.k for profile in self._profiles}, self._catalogue)
+        lengths = {profile.name: profile.wanted.k for profile in self._profiles}
+        listed = {arm.name: Listed(lengths, arm.catalogue) for arm in self._arms}
         state = self._states[owned.partition] = _PartitionState(waiting, listed)
         # They may have arrived while nobody owned the partition.
-        known = self._catalogue.known(waiting.items)
-        self._wake(owned, state, {item for item, here in zip(waiting.items, known, strict=True) if here})
+        for arm in self._arms:
+            items = waiting.items
+            known = arm.catalogue.known(items)
+            self._wake(owned, state, arm, {item for item, here in zip(items, known, strict=True) if here})
 
     def _on_dropped(self, partition: int) -> None:
         self._states.pop(partition, None)
@@ -164,39 +162,48 @@ class Recommender:
         ids, bucket_count = buckets.buckets_needed(position, changes, USERS_PER_BUCKET)
         batch = Batch(keys.position)
         if bucket_count > position.buckets:
-            names = [keys.histories, lambda bucket: keys.codes(self._version, bucket)]
+            names: list[buckets.BucketKey] = [keys.histories]
+            names += [partial(keys.codes, arm.version) for arm in self._arms]
             buckets.split(self._redis, batch, names, position.buckets, bucket_count)
         buckets.write(batch, keys.histories, histories.packed(), bucket_count)
         self._note_waiting(part, batch)
-        judgements = self._judge(part.owned, users, first_contacts)
+        judgements = self._judge(part.owned, first_contacts)
         return _Lists(part.owned, histories, users, batch, judgements=judgements), ids, bucket_count
 
-    def _judge(self, owned: Owned, users: list[str], interactions: list[Interaction]) -> list[Judgement]:
+    def _judge(self, owned: Owned, interactions: list[Interaction]) -> list[Judgement]:
         """Compare ``interactions`` with the lists that stand before they are folded in."""
-        listed = self._states[owned.partition].listed
-        self._lists.read(listed.unknown(users), listed)
-        popular = {
-            profile.name: standing(self._popularity.written(profile.name), self._catalogue)
-            for profile in self._profiles
-        }
-        return judge(interactions, listed, popular, self._catalogue)
+        judgements = []
+        for arm, users in self._arms.divided(dict.fromkeys(interaction.user_id for interaction in interactions)):
+            listed = self._states[owned.partition].listed[arm.name]
+            arm.lists.read(listed.unknown(users), listed)
+            popular = {
+                profile.name: standing(self._popularity.written(profile.name), arm.catalogue)
+                for profile in self._profiles
+            }
+            own = set(users)
+            judged = [interaction for interaction in interactions if interaction.user_id in own]
+            judgements += judge(judged, listed, popular, arm.catalogue)
+        return judgements
 
     def _note_waiting(self, part: Decoded[Interaction], batch: Batch) -> None:
         """Remember who touched an item that nobody has published yet, where anybody will."""
-        if self._seeded:
-            return
-        touching = [change for change in part.changes if _touches(change)]
-        items = list(dict.fromkeys(change.item_id for change in touching))
-        unknown = {item for item, known in zip(items, self._catalogue.known(items), strict=True) if not known}
-        pairs = {(change.item_id, change.user_id) for change in touching if change.item_id in unknown}
+        touches = ((change.item_id, change.user_id) for change in part.changes if _touches(change))
+        pairs = unpublished(touches, self._arms)
         self._states[part.owned.partition].waiting.add(pairs, batch)
 
     def _rank(self, parts: Iterable[_Lists]) -> None:
-        """Rank all users of all partitions in one call of the model and one search."""
-        pairs = [(lists, user) for lists in parts for user in lists.users]
+        """Rank all users of all partitions in one call of each model and one search."""
+        by_arm: dict[ArmName, list[tuple[_Lists, str]]] = defaultdict(list)
+        for lists in parts:
+            for user in lists.users:
+                by_arm[self._arms.of(user).name].append((lists, user))
+        for arm in self._arms:
+            self._rank_arm(arm, by_arm[arm.name])
+
+    def _rank_arm(self, arm: Arm, pairs: list[tuple[_Lists, str]]) -> None:
         histories = [lists.histories.weighted(user) for lists, user in pairs]
         wanted = [self._wanted(lists.histories.dismissed(user)) for lists, user in pairs]
-        ranked = self._ranker.several(histories, wanted)
+        ranked = arm.ranker.several(histories, wanted)
         for (lists, user), history, own, results in zip(pairs, histories, wanted, ranked, strict=True):
             seen = {item for item, _ in history}
             # Without any known item there is no user code, and popularity has to do.
@@ -212,14 +219,19 @@ class Recommender:
 
     def _write_lists(self, lists: _Lists, following: int) -> None:
         order = recommendation_order(lists.owned.position.epoch, following)
-        forgotten = {user for user in lists.ranked if lists.histories.is_empty(user)}
-        self._lists.write(order, lists.ranked, forgotten, self._states[lists.owned.partition].listed)
+        for arm, users in self._arms.divided(lists.ranked):
+            forgotten = {user for user in users if lists.histories.is_empty(user)}
+            ranked = {user: lists.ranked[user] for user in users}
+            arm.lists.write(order, ranked, forgotten, self._states[lists.owned.partition].listed[arm.name])
 
     def _commit(self, part: Decoded[Interaction], lists: _Lists, ids: int, bucket_count: int) -> None:
         keys = self._keys.users(part.owned.partition)
         self._add_codes(lists, bucket_count)
         lists.batch.add(keys.position, "HSET", "ids", ids, "buckets", bucket_count)
-        # Last, because it alone is not idempotent: should Redis stop the script before, nothing is doubled.
+        # Last, because only these are not idempotent: should Redis stop the script before, nothing is doubled.
+        if self._arms.experiment is not None:
+            experiment = self._arms.experiment
+            tally.add_to(lists.batch, keys.experiment(experiment.name), experiment, lists.judgements)
         terms = popularity_terms(part.changes, self._settings.popularity_half_life_days)
         if terms:
             lists.batch.add(keys.popularity, "DECAY", KEPT, *terms)
@@ -236,12 +248,13 @@ class Recommender:
 
     def _add_codes(self, lists: _Lists, bucket_count: int) -> None:
         keys = self._keys.users(lists.owned.partition)
-        codes = {user: ranked[0].code or None for user, ranked in lists.ranked.items()}
-        buckets.write(lists.batch, lambda bucket: keys.codes(self._version, bucket), codes, bucket_count)
+        for arm, users in self._arms.divided(lists.ranked):
+            codes = {user: lists.ranked[user][0].code or None for user in users}
+            buckets.write(lists.batch, partial(keys.codes, arm.version), codes, bucket_count)
 
-    def _wake(self, owned: Owned, state: _PartitionState, items: set[str]) -> None:
-        """Make anew the lists of users who touched ``items`` before they were published."""
-        pairs = state.waiting.pairs(items)
+    def _wake(self, owned: Owned, state: _PartitionState, arm: Arm, items: set[str]) -> None:
+        """Make anew the lists of an arm's users who touched ``items`` before they were published."""
+        pairs = [(item, user) for item, user in state.waiting.pairs(items) if self._arms.of(user) is arm]
         if not pairs or not self._refresh(owned, sorted({user for _, user in pairs})):
             return
         batch = Batch(owned.key)
@@ -255,7 +268,9 @@ class Recommender:
         for owned, state in owners:
             users = take(state.affected.cut, USERS_CUT_AT_A_TIME)
             if users:
-                self._lists.cut(recommendation_order(owned.position.epoch, owned.position.next), users, state.listed)
+                order = recommendation_order(owned.position.epoch, owned.position.next)
+                for arm, own in self._arms.divided(users):
+                    arm.lists.cut(order, own, state.listed[arm.name])
                 return True
         for owned, state in owners:
             users = take(state.affected.renew, USERS_AT_A_TIME)
@@ -274,7 +289,8 @@ class Recommender:
             if state.sweep < owned.position.buckets:
                 names = cast(list[bytes], self._redis.hkeys(self._keys.users(owned.partition).histories(state.sweep)))
                 state.sweep += 1
-                self._refresh(owned, self._lists.stale([name.decode() for name in names], state.listed))
+                for arm, users in self._arms.divided(name.decode() for name in names):
+                    self._refresh(owned, arm.lists.stale(users, state.listed[arm.name]))
                 return True
         return False
 

@@ -13,6 +13,7 @@ import pytest
 import redis
 from kafka import KafkaConsumer, TopicPartition
 
+from models.registry import Registry
 from schemas.events import InteractionEvent, ItemEvent, encode
 from schemas.keys import Keys
 from schemas.records import CodeRecord
@@ -103,25 +104,33 @@ def world() -> World:
     return make_world()
 
 
-@pytest.fixture(scope="session")
-def trained(world: World, tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, str]:
-    """Train on the world from files, by the command line; return registry and version."""
-    directory = tmp_path_factory.mktemp("trained")
+def train_world(world: World, directory: Path, seed: int = 0) -> str:
+    """Train on the world from files, by the command line, into ``directory/models``; return the version."""
     files: dict[str, Sequence[ItemEvent | InteractionEvent]] = {
         "items": world.items,
         "interactions": world.interactions,
     }
     for name, events in files.items():
         (directory / f"{name}.jsonl").write_bytes(b"".join(encode(event) + b"\n" for event in events))
-    registry = directory / "models"
-    settings = Settings(home=directory, model={"registry": registry, "content": {"latent_dim": 4}, "user_dim": 16})
+    model = {"registry": directory / "models", "content": {"latent_dim": 4}, "user_dim": 16, "seed": seed}
+    registry = Registry(directory / "models")
+    before = set(registry.versions())
     command = [sys.executable, "-m", "workers", "train", "--no-promote"]
     for name in files:
         command += [f"--{name}", str(directory / f"{name}.jsonl")]
-    done = subprocess.run(command, env=environment(settings), capture_output=True, text=True, timeout=240, check=False)
+    environ = environment(Settings(home=directory, model=model))
+    done = subprocess.run(command, env=environ, capture_output=True, text=True, timeout=240, check=False)
     assert done.returncode == 0, done.stderr
-    (version,) = [path.name for path in registry.iterdir() if path.is_dir() and not path.name.startswith(".")]
-    return registry, version
+    (version,) = set(registry.versions()) - before
+    return version
+
+
+@pytest.fixture(scope="session")
+def trained(world: World, tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, str]:
+    """Return the registry of a model that was trained on the world, and its version."""
+    directory = tmp_path_factory.mktemp("trained")
+    version = train_world(world, directory)
+    return directory / "models", version
 
 
 @pytest.fixture

@@ -165,8 +165,8 @@ def _check_keys(client: Any, version: str, world: World) -> None:
     unexplained = [name for name in names if not any(re.fullmatch(_pattern(key), name) for key in KEYS)]
     assert not unexplained
     absent = [key for key in KEYS if not any(re.fullmatch(_pattern(key), name) for name in names)]
-    # Replies are gone when they were read; nobody waits when all items are published.
-    assert absent == ["ls:reply:ID", "ls:{uP}:waiting"]
+    # Replies are gone when they were read; nobody waits when all items are published; the experiment is ended.
+    assert absent == ["ls:reply:ID", "ls:experiment", "ls:{uP}:experiment:NAME", "ls:{uP}:waiting"]
 
     item = world.items[0]
     codes = [
@@ -196,4 +196,4 @@ def _pattern(key: str) -> str:
     """Return the regular expression of a key of the table, whose capitals stand for something."""
     escaped = re.escape(key).replace(r"\{iP\}", r"\{i\d+\}").replace(r"\{uP\}", r"\{u\d+\}")
     escaped = escaped.replace("@PROFILE", "@[^:]+")
-    return re.sub(r":(USER|ID|V|B)(?=:|$)", lambda match: r":\d+" if match[1] == "B" else r":[^:]+", escaped)
+    return re.sub(r":(USER|ID|NAME|V|B)(?=:|$)", lambda match: r":\d+" if match[1] == "B" else r":[^:]+", escaped)

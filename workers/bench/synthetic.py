@@ -19,8 +19,8 @@ FIRST_DAY: Final = 875_000_000.0
 SECONDS: Final = 19_000_000.0
 
 
-def make(seed: int = 0) -> MovieLens:
-    """Return films with two genres each, and viewers who like three genres and what is popular."""
+def make(seed: int = 0, people: int = PEOPLE, each: int = INTERACTIONS // PEOPLE) -> MovieLens:
+    """Return films with two genres each, and viewers of ``each`` films who like three genres and what is popular."""
     rng = np.random.default_rng(seed)
     genres = np.zeros((FILMS, len(GENRES)), bool)
     for film in genres:
@@ -36,15 +36,15 @@ def make(seed: int = 0) -> MovieLens:
     }
     popularity = 1 / np.arange(1, FILMS + 1)
     interactions = []
-    for user in range(1, PEOPLE + 1):
+    for user in range(1, people + 1):
         liked = rng.choice(len(GENRES), 3, replace=False)
         odds = popularity * LIKING ** genres[:, liked].sum(axis=1)
-        seen = rng.choice(FILMS, INTERACTIONS // PEOPLE, replace=False, p=odds / odds.sum())
+        seen = rng.choice(FILMS, each, replace=False, p=odds / odds.sum())
         times = FIRST_DAY + SECONDS * rng.random(len(seen))
         interactions += [
             InteractionEvent(str(user), str(item + 1), kind="watch", timestamp=float(time))
             for item, time in zip(seen, times, strict=True)
         ]
     interactions.sort(key=lambda event: event.timestamp or 0.0)
-    people = {str(user): Person(str(user), 30, "", "none") for user in range(1, PEOPLE + 1)}
-    return MovieLens(films, people, interactions)
+    viewers = {str(user): Person(str(user), 30, "", "none") for user in range(1, people + 1)}
+    return MovieLens(films, viewers, interactions)

@@ -11,6 +11,7 @@ from pydantic import ValidationError
 
 from deploy.local.processes import StackError
 from models.errors import ModelError
+from schemas.experiments import BadExperiment
 from workers.cli import (
     anomalies,
     bench,
@@ -19,6 +20,7 @@ from workers.cli import (
     demo,
     denoise,
     evaluate,
+    experiment,
     generate,
     inspect,
     publish,
@@ -52,6 +54,7 @@ app.command()(denoise.denoise)
 app.command()(generate.generate)
 app.add_typer(dead_letters.app, name="dead-letters")
 app.command()(anomalies.anomalies)
+app.add_typer(experiment.app, name="experiment")
 app.command()(status.status)
 app.command()(config.config)
 
@@ -62,7 +65,7 @@ def main() -> None:
         app()
     except ValidationError as error:
         fail(settings_errors(error))
-    except (Repairable, ModelError, StackError) as error:
+    except (Repairable, ModelError, StackError, BadExperiment) as error:
         fail(str(error))
     except (redis.RedisError, KafkaError) as error:
         system = "Redis" if isinstance(error, redis.RedisError) else "Kafka"

@@ -17,7 +17,10 @@ from workers.cli import terminal
 if TYPE_CHECKING:
     from workers.bench.footprint import Footprint
 
-app = typer.Typer(help="Measure how fresh the lists are, and what an item takes in Redis.", no_args_is_help=True)
+app = typer.Typer(
+    help="Measure how fresh the lists are, how soon items leave them, and what an item takes in Redis.",
+    no_args_is_help=True,
+)
 
 
 @app.command()
@@ -51,6 +54,33 @@ def freshness(
             f"longest {summary.max:.0f} ms ({summary.samples:,} measured, {summary.missing} missing)"
         )
     typer.echo(f"at {found.interactions_per_s:g} interactions/s and {found.items_per_s:g} items/s, {found.data}")
+
+
+@app.command()
+def withdrawal(
+    users: Annotated[int, typer.Option(min=1000, help="Users with finished lists.")] = 100_000,
+    as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object on standard output.")] = False,
+) -> None:
+    """Measure how soon an item that is unavailable has left the finished lists of all users.
+
+    Starts the local stack (unless the settings name addresses), an encoder and a recommender, with topics and keys
+    of their own, and fills the lists of users that do not exist. Then three items become unavailable, one after the
+    other: one that some lists have, one that more have, and the one that most have. The time of the event is when the
+    producer was handed it, that of a list when it was read without the item; the lists are read without a pause.
+    """
+    from workers.bench.withdrawal import measure
+
+    console = Console(stderr=True, highlight=False, soft_wrap=True)
+    found = measure(users, lambda line: console.print(line, markup=False))
+    if as_json:
+        typer.echo(msgspec.json.encode(found))
+        return
+    for one in found.withdrawals:
+        typer.echo(
+            f"gone from {one.lists:,} lists: half after {one.half_s:.2f} s, 99% after {one.p99_s:.2f} s, "
+            f"all after {one.all_s:.2f} s"
+        )
+    typer.echo(f"{found.users:,} users, {found.items:,} items, lists of {found.list_length}")
 
 
 @app.command()

@@ -1,0 +1,121 @@
+"""Which models a worker runs: the current one, and the challenger of an experiment. Both are pointers in Redis."""
+
+from __future__ import annotations
+
+import threading
+import time
+from datetime import UTC, datetime
+from typing import Final
+
+import redis
+import structlog
+
+from models.bundle import Bundle, BundleError
+from models.registry import Registry
+from schemas.experiments import BadExperiment, Experiment
+from schemas.keys import Keys
+from workers.experiments import mark_live, read_experiment
+from workers.health import Health
+from workers.lookup import current_version
+
+log = structlog.get_logger()
+
+MODEL_CHECK_S: Final = 1.0
+WAIT_LOG_S: Final = 30.0
+
+
+class Models:
+    """Watches the pointers. What cannot be loaded is refused once, loudly, and what runs goes on."""
+
+    def __init__(self, client: redis.Redis, keys: Keys, registry: Registry) -> None:
+        self._redis = client
+        self._keys = keys
+        self._registry = registry
+        self._checked_at = 0.0
+        # Version -> whether its bundle could be loaded.
+        self._looked_at: dict[str, bool] = {}
+        # What was last said of an experiment that is none.
+        self._said = ""
+
+    def wait(self, health: Health, stop: threading.Event) -> Bundle | None:
+        """Return the current model, None when ``stop`` is set before there is one."""
+        said_at = -WAIT_LOG_S
+        while not stop.is_set():
+            health.beat()
+            version = current_version(self._redis, self._keys)
+            if version is not None:
+                return self._registry.load(version)
+            health.not_ready = "no model yet: train one with `latentstream train`"
+            if time.monotonic() - said_at >= WAIT_LOG_S:
+                said_at = time.monotonic()
+                log.info("waiting_for_model", reason=health.not_ready)
+            stop.wait(MODEL_CHECK_S)
+        return None
+
+    def due(self) -> bool:
+        """Return whether it is time to look again: once a second."""
+        if time.monotonic() - self._checked_at < MODEL_CHECK_S:
+            return False
+        self._checked_at = time.monotonic()
+        return True
+
+    def newer(self, than: str) -> str | None:
+        """Return the promoted version if it is not ``than`` and can be loaded."""
+        version = current_version(self._redis, self._keys)
+        return version if version is not None and version != than and self._loads(version) else None
+
+    def encoded_as_far(self, version: str, than: str, partitions: int) -> bool:
+        """Return whether the items under ``version`` are encoded as far as under ``than``."""
+        pipeline = self._redis.pipeline(transaction=False)
+        for partition in range(partitions):
+            pipeline.hget(self._keys.items(version, partition).position, "next")
+            pipeline.hget(self._keys.items(than, partition).position, "next")
+        positions = [int(position or 0) for position in pipeline.execute()]
+        return all(new >= old for new, old in zip(positions[::2], positions[1::2], strict=True))
+
+    def experiment(self, control: str) -> Experiment | None:
+        """Return the experiment against the version ``control``, if its challenger can be loaded."""
+        try:
+            found = read_experiment(self._redis, self._keys)
+        except BadExperiment as error:
+            self._say(str(error))
+            return None
+        if found is None or not self._loads(found.challenger):
+            return None
+        if found.control != control:
+            self._say(f"its control is {found.control}, which is not the current model")
+            return None
+        return found
+
+    def live_experiment(self, control: str, partitions: int) -> Experiment | None:
+        """Return the experiment once its challenger knows the items, and say so in Redis.
+
+        From then on it stays live: the challenger may be behind for a moment, and lists must not change with that.
+        """
+        found = self.experiment(control)
+        if found is None or found.live_at:
+            return found
+        if not self.encoded_as_far(found.challenger, found.control, partitions):
+            return None
+        mark_live(self._redis, self._keys, found, datetime.now(UTC).isoformat(timespec="seconds"))
+        return found
+
+    def challenger(self, experiment: Experiment) -> Bundle:
+        """Return the model of an experiment that :meth:`experiment` has given."""
+        return self._registry.load(experiment.challenger)
+
+    def _loads(self, version: str) -> bool:
+        """A damaged bundle must not take the service down: the old one goes on."""
+        if version not in self._looked_at:
+            try:
+                self._registry.load(version)
+                self._looked_at[version] = True
+            except BundleError as error:
+                log.error("model_refused", version=version, reason=str(error))
+                self._looked_at[version] = False
+        return self._looked_at[version]
+
+    def _say(self, reason: str) -> None:
+        if reason != self._said:
+            self._said = reason
+            log.warning("experiment_ignored", reason=reason)
