@@ -17,6 +17,7 @@ import numpy as np
 
 from models.arrays import Floats, Ints, Mask, float_matrix
 from models.bridge import Bridge
+from models.bridge_targets import retrieval_targets
 from models.bundle import ModelParts, save_bundle
 from models.checkpoints import Checkpoints, Curve
 from models.codecs import Int8Codec
@@ -273,7 +274,8 @@ def _train_space(
     if content is not None and (both := data.has_features[trained_items]).sum() >= MIN_ITEMS:
         # Rows of `content.latents` are the items with features, in their order.
         rows = np.cumsum(data.has_features)[trained_items[both]] - 1
-        targets = np.concatenate([network.retrieval, network.embeddings], axis=1)[both]
+        wanted = retrieval_targets(trained.user_codes, histories, network.retrieval)
+        targets = np.concatenate([wanted, network.embeddings], axis=1)[both]
         counts = np.bincount(histories.items, minlength=len(trained_items))[both]
         bridge, metrics["bridge_validation_r2"] = Bridge.fit(
             content.latents[rows], targets, network.config.user_dim + 1, counts, settings.seed

@@ -31,8 +31,8 @@ def test_rows_with_few_interactions_count_less() -> None:
     targets[::2] = 1
     counts = np.where(np.arange(400) % 2, 1, 10_000)
     bridge, _ = Bridge.fit(LATENTS, targets, 1, counts, 0)
-    # Trust is 1 / 101 against nearly 1, so the mean is about 101 / 102.
-    assert abs(float(bridge(LATENTS).mean()) - 101 / 102) < 0.02
+    # Trust is 1 / 31 against nearly 1, so the mean is about 31 / 32.
+    assert abs(float(bridge(LATENTS).mean()) - 31 / 32) < 0.02
 
 
 def test_constant_latents_give_the_mean() -> None:
