@@ -40,7 +40,7 @@ def test_scores_lie_where_those_of_the_network_lie(scale: float) -> None:
     assert targets.dtype == np.float32
     np.testing.assert_allclose(targets.mean(axis=0), own.mean(axis=0), rtol=1e-4, atol=1e-4 * scale)
     given, wanted = scores(targets), scores(own)
-    # The mean of two that differ spreads less than either, and more than half as far.
+    # A mixture of two that differ spreads less than either, and more than half as far.
     assert 0.6 < given.std(axis=1).mean() / wanted.std(axis=1).mean() < 1.05
 
 
