@@ -35,12 +35,12 @@ class Challenger:
     def follow(self, experiment: Experiment | None) -> None:
         """See to it that the items are encoded under the challenger, or under no second model."""
         running = self._running
-        if running is not None and (experiment is None or experiment.challenger != running.bundle.version):
+        if running is not None and (experiment is None or experiment.challenger != running.version):
             self.close()
         elif running is not None:
             self._check(running)
         if self._running is None and experiment is not None and time.monotonic() >= self._retry_at:
-            self._running = _Encoding(self._settings, self._redis, self._load(experiment))
+            self._running = _Encoding(self._settings, self._redis, experiment, self._load)
             self._running.start()
             log.info("challenger_started", challenger=experiment.challenger)
 
@@ -48,7 +48,7 @@ class Challenger:
         """Stop the second encoder, if there is one."""
         if self._running is not None:
             self._running.close()
-            log.info("challenger_stopped", challenger=self._running.bundle.version)
+            log.info("challenger_stopped", challenger=self._running.version)
             self._running = None
 
     def _check(self, running: _Encoding) -> None:
@@ -57,7 +57,7 @@ class Challenger:
         except Exception as error:  # noqa: BLE001 - an experiment must not take the service down
             log.error(
                 "challenger_failed",
-                challenger=running.bundle.version,
+                challenger=running.version,
                 error=type(error).__name__,
                 reason=str(error),
                 retry_s=RETRY_S,
@@ -67,17 +67,31 @@ class Challenger:
 
 
 class _Encoding(Background):
-    def __init__(self, settings: Settings, client: redis.Redis, bundle: Bundle) -> None:
+    def __init__(
+        self,
+        settings: Settings,
+        client: redis.Redis,
+        experiment: Experiment,
+        load: Callable[[Experiment], Bundle],
+    ) -> None:
         super().__init__("challenger")
         self._settings = settings
         self._redis = client
-        self.bundle = bundle
+        self._experiment = experiment
+        self._load = load
+
+    @property
+    def version(self) -> str:
+        """The model version."""
+        return self._experiment.challenger
 
     def loop(self) -> None:
-        structlog.contextvars.bind_contextvars(worker="challenger", model=self.bundle.version)
+        structlog.contextvars.bind_contextvars(worker="challenger", model=self.version)
+        # Here and not in `follow`: a bundle may have gone since it was looked at, and loading takes seconds.
+        bundle = self._load(self._experiment)
         # A group of its own: what it has read says nothing of the current model.
-        consumer = connections.consumer(self._settings, f"encoder-{self.bundle.version}")
-        encoder = Encoder(self._settings, self._redis, consumer, None, None, self.bundle)
+        consumer = connections.consumer(self._settings, f"encoder-{self.version}")
+        encoder = Encoder(self._settings, self._redis, consumer, None, None, bundle)
         try:
             run(encoder, self, self.stopping, lambda: False)
         finally:
