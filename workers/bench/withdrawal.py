@@ -5,7 +5,6 @@ from __future__ import annotations
 import time
 from collections import Counter
 from collections.abc import Callable, Sequence
-from dataclasses import replace
 from typing import Any, Final, cast
 
 import msgspec
@@ -79,7 +78,7 @@ def measure(users: int, say: Say) -> Result:
         for place in (len(by_count) // 2, len(by_count) // 10, 0):
             holders = [user for user, items in _lists(client, sandbox.keys, people).items() if by_count[place] in items]
             say(f"Withdrawing an item from {len(holders):,} lists.")
-            event = replace(data.films[by_count[place]].event(), available=False)
+            event = msgspec.structs.replace(data.films[by_count[place]].event(), available=False)
             began = time.monotonic()
             producer.send(sandbox.settings.kafka.items_topic, key=event.item_id.encode(), value=encode(event))
             found.append(_watched(client, sandbox.keys, holders, by_count[place], began))
