@@ -32,13 +32,19 @@ _INPUTS: Final = Batch(
 
 
 class InteractionNetwork:
-    """The network over ``items`` items, set up for ``steps`` training steps."""
+    """The network over ``items`` items, set up for ``steps`` training steps.
 
-    def __init__(self, config: InteractionConfig, items: int, steps: int, seed: int) -> None:
+    ``offsets`` float32 ``[items]`` are added to the biases of the retrieval vectors, and have no part in the training.
+    """
+
+    def __init__(
+        self, config: InteractionConfig, items: int, steps: int, seed: int, offsets: Floats | None = None
+    ) -> None:
         self.config = config
         self.items = items
         self._steps = steps
         self._seed = seed
+        self._offsets = np.zeros(items, np.float32) if offsets is None else offsets
         self.autoencoder = build_autoencoder(config, items, seed)
         self.user_encoder = self.autoencoder.user_encoder
         self._train = [self._compiled_step(group) for group in range(len(self.autoencoder.groups))]
@@ -82,7 +88,8 @@ class InteractionNetwork:
     @property
     def retrieval(self) -> Floats:
         """Retrieval vectors ``[w, b]``, float32 ``[items, user_dim + 1]``."""
-        return self.autoencoder.retrieval
+        vectors = self.autoencoder.retrieval
+        return np.concatenate([vectors[:, :-1], vectors[:, -1:] + self._offsets[:, None]], axis=1)
 
     def user_codes(self, histories: Histories) -> Floats:
         """Return the users' codes, float32 ``[users, user_dim]``."""

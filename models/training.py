@@ -266,6 +266,7 @@ def _train_space(
         config,
         epochs=settings.interaction_epochs,
         seed=settings.seed,
+        popularity=settings.interaction_popularity,
         report_trial=_reporter(progress, "Interaction autoencoder, finding the number of epochs"),
         report_final=_reporter(progress, "Interaction autoencoder, on all interactions"),
     )

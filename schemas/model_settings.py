@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Literal
+from typing import Final, Literal, Self
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 InteractionKind = Literal["multdae", "multvae", "recvae", "elsa", "contrastive", "hybrid"]
+
+# Their scores are no logits.
+WITHOUT_LOGITS: Final[frozenset[InteractionKind]] = frozenset({"elsa", "hybrid"})
 
 
 class Section(BaseModel):
@@ -81,5 +84,20 @@ class ModelSettings(Section):
         64, ge=1, le=1024, description="Bytes for the vector that an item is ranked by, without its bias."
     )
     interaction_hidden: int = Field(256, ge=1, description="Width of the interaction encoder's first layer.")
+    interaction_popularity: float = Field(
+        0.0,
+        ge=-2,
+        le=2,
+        description="Above 0 popular items are recommended more than the training says, below less; not with elsa and"
+        " hybrid.",
+    )
     interaction_epochs: int = Field(100, ge=1, description="Most passes over the users; stops early.")
     seed: int = Field(0, ge=0, description="Two trainings with the same seed and data give the same model.")
+
+    @model_validator(mode="after")
+    def _popularity_needs_logits(self) -> Self:
+        if self.interaction_popularity and self.interaction_kind in WITHOUT_LOGITS:
+            raise ValueError(
+                f"interaction_popularity must be 0 with the kind {self.interaction_kind}, whose scores are no logits"
+            )
+        return self

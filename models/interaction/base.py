@@ -53,6 +53,9 @@ class InteractionAutoencoder(ABC):
 
     # Whether a code is a weighted sum of what each item of the history contributes, up to a factor of its own.
     linear: ClassVar[bool]
+    # What a score is divided by to be a logit, a logarithm of a probability up to what all items share; None where
+    # scores are no such thing.
+    temperature: ClassVar[float | None] = None
     learning_rate: ClassVar[float] = 2e-3
     # The share of a history that is the input in training is drawn between these. The rest are the targets,
     # or the whole history is.

@@ -19,7 +19,6 @@ from models.interaction.base import ENCODER_NAME, Batch, InteractionAutoencoder,
 from models.interaction.config import InteractionConfig
 from models.runtime import keras, tf
 
-_TEMPERATURE: Final = 0.1
 # Of the first values. Lengths do not count, but the larger they are the slower directions change.
 _SPREAD: Final = 0.1
 
@@ -28,6 +27,7 @@ class Contrastive(InteractionAutoencoder):
     """One table for the history, one for the items that are ranked."""
 
     linear: ClassVar[bool] = True
+    temperature: ClassVar[float] = 0.1
     learning_rate: ClassVar[float] = 1e-2
     input_share: ClassVar[tuple[float, float]] = (0.5, 0.9)
 
@@ -55,7 +55,7 @@ class Contrastive(InteractionAutoencoder):
         return negative_log_likelihood(codes, self._decode, batch)
 
     def _decode(self, items: Any) -> tuple[Any, float]:
-        return tf.math.l2_normalize(tf.gather(self._vectors, items), axis=1) / _TEMPERATURE, 0.0
+        return tf.math.l2_normalize(tf.gather(self._vectors, items), axis=1) / self.temperature, 0.0
 
     @property
     def embeddings(self) -> Floats:

@@ -14,6 +14,7 @@ class MultinomialAutoencoder(InteractionAutoencoder):
     """Free input embeddings, a network, a linear last layer, and the multinomial likelihood."""
 
     linear: ClassVar[bool] = False
+    temperature: ClassVar[float | None] = 1.0
 
     def __init__(self, config: InteractionConfig, items: int, seed: int) -> None:
         super().__init__(config, items, seed)

@@ -14,11 +14,11 @@ from models.index import LatentIndex
 from models.interaction import KINDS, Batch, InteractionConfig, build_autoencoder, interaction_config, weighted_bags
 from models.interaction.base import CANDIDATES, negative_log_likelihood
 from models.interaction_network import InteractionNetwork
-from models.interaction_training import TrainedInteractions, train_interactions
+from models.interaction_training import TrainedInteractions, popularity_offsets, train_interactions
 from models.retrieval_codes import RetrievalCodes
 from models.runtime import tf
 from models.space import InteractionSpace
-from schemas.model_settings import InteractionKind, ModelSettings
+from schemas.model_settings import WITHOUT_LOGITS, InteractionKind, ModelSettings
 from tests.models import boards
 
 DIM = 8
@@ -28,6 +28,10 @@ EPOCHS = {"recvae": 240}
 
 def test_every_kind_of_the_settings_is_there() -> None:
     assert set(KINDS) == set(get_args(InteractionKind))
+
+
+def test_the_settings_know_which_kinds_have_no_logits() -> None:
+    assert {kind for kind, built in KINDS.items() if built.temperature is None} == WITHOUT_LOGITS
 
 
 def quiet(done: int, total: int, note: str) -> None:
@@ -145,6 +149,41 @@ def test_the_same_seed_gives_the_same_model(kind: InteractionKind, histories: Hi
     # The name of a version is a hash of its files.
     for path in (tmp_path / "0").iterdir():
         assert path.read_bytes() == (tmp_path / "1" / path.name).read_bytes(), path.name
+
+
+@pytest.mark.parametrize("kind", sorted(set(KINDS) - WITHOUT_LOGITS), scope="module")
+def test_popularity_is_added_to_the_logits_and_has_no_part_in_the_training(
+    kind: InteractionKind, histories: Histories
+) -> None:
+    plain, popular = (
+        train_interactions(
+            histories,
+            boards.SIDE,
+            config_of(kind),
+            epochs=2,
+            seed=3,
+            popularity=popularity,
+            report_trial=quiet,
+            report_final=quiet,
+        ).network
+        for popularity in (0.0, 0.5)
+    )
+    temperature = KINDS[kind].temperature
+    assert temperature is not None
+    difference = (popular.retrieval - plain.retrieval) / temperature
+    assert not difference[:, :-1].any()
+    counts = np.bincount(histories.items, minlength=boards.SIDE)
+    np.testing.assert_allclose(difference[:, -1], 0.5 * np.log(counts), rtol=1e-4, atol=1e-5)
+
+
+def test_items_that_nobody_has_count_as_those_that_one_has() -> None:
+    histories = Histories(np.array([0, 2, 4]), np.array([0, 1, 1, 3]), np.ones(4, np.float32), np.zeros(4))
+    found = popularity_offsets(config_of("multvae"), histories, 5, -1.0)
+    np.testing.assert_allclose(found, [0, -np.log(2), 0, 0, 0], rtol=1e-6)
+    with pytest.raises(ValueError, match="elsa are no logits"):
+        popularity_offsets(config_of("elsa"), histories, 5, 1.0)
+    with pytest.raises(ValueError, match="interaction_popularity must be 0 with the kind hybrid"):
+        ModelSettings(interaction_kind="hybrid", interaction_popularity=0.1)
 
 
 @pytest.mark.parametrize("kind", [kind for kind, built in KINDS.items() if built.linear], scope="module")

@@ -9,7 +9,7 @@ import msgspec
 import typer
 from rich.console import Console
 
-from schemas.model_settings import InteractionKind, ModelSettings
+from schemas.model_settings import WITHOUT_LOGITS, InteractionKind, ModelSettings
 from schemas.settings import Settings
 from workers.cli.terminal import epoch_reporter
 
@@ -43,6 +43,9 @@ def recommendation(
     dim: Annotated[int, typer.Option(min=1, max=1024, help="Width of the user code.")] = 256,
     item_bytes: Annotated[int, typer.Option("--bytes", min=1, max=1024, help="Bytes an item.")] = 64,
     epochs: Annotated[int, typer.Option(min=1, help="Most passes over the users.")] = 60,
+    popularity: Annotated[
+        float, typer.Option(min=-2, max=2, help="Above 0, popular items are ranked higher than the training says.")
+    ] = 0.0,
     seeds: Annotated[int, typer.Option(min=1, help="Random choices of what is held out: strong, cold-items.")] = 5,
     ease_ridge: Annotated[float | None, typer.Option(min=1e-6, help="EASE's parameter; chosen if not given.")] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON on standard output.")] = False,
@@ -64,7 +67,15 @@ def recommendation(
         split = interactions.from_directory(home / "gowalla")
     else:
         split = interactions.movielens_100k(home / "movielens-100k")
-    settings = ModelSettings(interaction_kind=model, user_dim=dim, item_bytes=item_bytes, interaction_epochs=epochs)
+    if popularity and model in WITHOUT_LOGITS:
+        raise typer.BadParameter(f"must be 0 with {model}, whose scores are no logits", param_hint="--popularity")
+    settings = ModelSettings(
+        interaction_kind=model,
+        user_dim=dim,
+        item_bytes=item_bytes,
+        interaction_epochs=epochs,
+        interaction_popularity=popularity,
+    )
     report = epoch_reporter(Console(stderr=True))
     if protocol == "prequential":
         _show_prequential(prequential.measure(split, settings, report), as_json=as_json)

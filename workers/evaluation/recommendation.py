@@ -131,6 +131,7 @@ def train(histories: Histories, items: int, settings: ModelSettings, report: Cal
         interaction_config(settings),
         epochs=settings.interaction_epochs,
         seed=settings.seed,
+        popularity=settings.interaction_popularity,
         report_trial=report("finding the number of epochs"),
         report_final=report("training on everything"),
     )
