@@ -9,7 +9,7 @@ import numpy as np
 from models.arrays import Doubles, Floats, Ints
 from models.baselines import in_blocks
 from models.histories import Histories
-from models.interaction import Batch, InteractionConfig, build_autoencoder, weighted_bags
+from models.interaction import KINDS, Batch, InteractionConfig, build_autoencoder, weighted_bags
 from models.interaction.base import CANDIDATES
 from models.runtime import FixedBatch, keras, tf
 
@@ -34,18 +34,32 @@ _INPUTS: Final = Batch(
 class InteractionNetwork:
     """The network over ``items`` items, set up for ``steps`` training steps.
 
-    ``offsets`` float32 ``[items]`` are added to the biases of the retrieval vectors, and have no part in the training.
+    Args:
+        config: the architecture.
+        items: size of the catalogue.
+        steps: how many will be taken.
+        seed: of all that is drawn.
+        owners: how many of the histories have each item, int64 ``[items]``; not needed for a try.
+        popularity: see :func:`popularity_offsets`.
     """
 
     def __init__(
-        self, config: InteractionConfig, items: int, steps: int, seed: int, offsets: Floats | None = None
+        self,
+        config: InteractionConfig,
+        items: int,
+        steps: int,
+        seed: int,
+        owners: Ints | None = None,
+        popularity: float = 0.0,
     ) -> None:
         self.config = config
         self.items = items
         self._steps = steps
         self._seed = seed
-        self._offsets = np.zeros(items, np.float32) if offsets is None else offsets
         self.autoencoder = build_autoencoder(config, items, seed)
+        counts = np.zeros(items, np.int64) if owners is None else owners
+        self.autoencoder.count(counts)
+        self._offsets = popularity_offsets(config, counts, popularity)
         self.user_encoder = self.autoencoder.user_encoder
         self._train = [self._compiled_step(group) for group in range(len(self.autoencoder.groups))]
         self._group = 0
@@ -124,3 +138,23 @@ class InteractionNetwork:
 
         signature = [*_INPUTS, tf.TensorSpec((2,), tf.int32), tf.TensorSpec((), tf.float32)]
         return tf.function(step, input_signature=signature, autograph=False)
+
+
+def popularity_offsets(config: InteractionConfig, owners: Ints, popularity: float) -> Floats:
+    """Return what to add to each item's score, float32 ``[items]``, to recommend the popular more, or less.
+
+    Where the items to be found are drawn as ``p(item | history) n^popularity`` rather than as in training, with n the
+    number of ``owners``, the histories that have the item, the logits to rank by are those of the training and
+    ``popularity log n``: the correction for other priors, as in Menon et al. 2021 (arXiv:2007.07314), which there
+    balances classes.
+
+    Raises:
+        ValueError: the kind has no logits.
+    """
+    if not popularity:
+        return np.zeros(len(owners), np.float32)
+    temperature = KINDS[config.kind].temperature
+    if temperature is None:
+        raise ValueError(f"the scores of {config.kind} are no logits, popularity must be 0")
+    offsets: Floats = (popularity * temperature * np.log(np.maximum(owners, 1))).astype(np.float32)
+    return offsets

@@ -18,7 +18,7 @@ from models.arrays import Floats, Ints
 from models.autoencoder_training import Weights
 from models.fitting import ReportEpoch, fit_best_epoch, fit_epochs
 from models.histories import Histories
-from models.interaction import KINDS, InteractionAutoencoder, InteractionConfig
+from models.interaction import InteractionAutoencoder, InteractionConfig
 from models.interaction_network import InteractionNetwork
 from models.metrics import ndcg_at_k, recall_at_k
 
@@ -64,18 +64,22 @@ def train_interactions(
         config: the architecture.
         epochs: most passes over the histories.
         seed: of all that is drawn.
-        popularity: see :func:`popularity_offsets`.
+        popularity: see :func:`models.interaction_network.popularity_offsets`.
         report_trial: is told of the training that finds the number of epochs.
         report_final: is told of that on everything.
     """
+
+    def _network(trained_on: Histories) -> InteractionNetwork:
+        owners = np.bincount(trained_on.items, minlength=items)
+        return InteractionNetwork(config, items, _steps(trained_on) * epochs, seed, owners, popularity)
+
     # What is last among interactions of the same time would be the order of a file.
     rng = np.random.default_rng(seed)
     earlier, later = histories.shuffle_ties(rng).split_last(_VALIDATION_SHARE)
     judges = rng.permutation(len(histories))[:_VALIDATION_USERS]
     given, held = earlier.take(judges), later.take(judges)
     relevant = np.split(held.items, held.indptr[1:-1])
-    offsets = popularity_offsets(config, earlier, items, popularity)
-    trial = InteractionNetwork(config, items, _steps(earlier) * epochs, seed, offsets)
+    trial = _network(earlier)
 
     def validate() -> float:
         return ndcg_at_k(trial.recommend(given, _K)[0], relevant, _K)
@@ -90,8 +94,7 @@ def train_interactions(
         report=report_trial,
     )
     ranked, _ = trial.recommend(given, _K)
-    offsets = popularity_offsets(config, histories, items, popularity)
-    final = InteractionNetwork(config, items, _steps(histories) * epochs, seed, offsets)
+    final = _network(histories)
     fit_epochs(_epoch_runner(final, histories, seed), epochs=best.epoch, report=report_final)
     return TrainedInteractions(
         final,
@@ -102,25 +105,6 @@ def train_interactions(
             "interaction_epochs": float(best.epoch),
         },
     )
-
-
-def popularity_offsets(config: InteractionConfig, histories: Histories, items: int, popularity: float) -> Floats:
-    """Return what to add to each item's score, float32 ``[items]``, to recommend the popular more, or less.
-
-    Where the items to be found are drawn as ``p(item | history) n^popularity`` rather than as in training, with n the
-    number of histories that have the item, the logits to rank by are those of the training and ``popularity log n``:
-    the correction for other priors, as in Menon et al. 2021 (arXiv:2007.07314), which there balances classes.
-
-    Raises:
-        ValueError: the kind has no logits.
-    """
-    if not popularity:
-        return np.zeros(items, np.float32)
-    temperature = KINDS[config.kind].temperature
-    if temperature is None:
-        raise ValueError(f"the scores of {config.kind} are no logits, popularity must be 0")
-    counts = np.maximum(np.bincount(histories.items, minlength=items), 1)
-    return (popularity * temperature * np.log(counts)).astype(np.float32)
 
 
 def _batch(histories: Histories) -> int:

@@ -133,6 +133,11 @@ class Keys:
         return f"{self.prefix}:trending{_at(profile)}"
 
     @property
+    def withdrawn(self) -> str:
+        """Sorted set: ids of items that readers of lists leave out -> Unix time until when."""
+        return f"{self.prefix}:withdrawn"
+
+    @property
     def queries(self) -> str:
         """Stream: on-demand queries, each in the field ``request``."""
         return f"{self.prefix}:queries"

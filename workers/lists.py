@@ -2,14 +2,15 @@
 
 What becomes of lists with an item that is gone: they are made anew by the model and a search, which takes the longer
 the larger the catalogue is. To cut the item out is a read and a write whatever the catalogue. So where many lists
-have it, it is first cut out of all of them, and they are short by one until they are made anew.
+have it, it is first cut out of all of them, and they are short by one until they are made anew. Until then readers
+leave it out, see :mod:`workers.withdrawn`.
 """
 
 from __future__ import annotations
 
 import time
 from collections.abc import Collection, Mapping, Sequence
-from typing import Any, Final, cast
+from typing import Final, cast
 
 import msgspec
 import redis
@@ -24,6 +25,7 @@ from workers.delivery import KEEP_EXPIRY, FinishedList, ListWriter
 from workers.listed import Listed
 from workers.profiles import Profile
 from workers.wanted import Ranked
+from workers.withdrawn import shortened
 
 log = structlog.get_logger()
 
@@ -99,14 +101,8 @@ class FinishedLists:
         metrics.REFUSED_LISTS.inc(self._writer.write(finished))
 
     def _cut(self, document: Recommendations, order: str) -> Recommendations:
-        kept = self._catalogue.servable(document.items)
-        # Scores, reasons: whatever the document has for each item is cut alike.
-        parallel: dict[str, Any] = {
-            name: [part for part, keep in zip(value, kept, strict=True) if keep]
-            for name, value in msgspec.structs.asdict(document).items()
-            if isinstance(value, list)
-        }
-        return msgspec.structs.replace(document, order=order, **parallel)
+        kept = shortened(document, self._catalogue.servable(document.items))
+        return msgspec.structs.replace(kept, order=order)
 
     def _document(self, order: str, user: str, profile: Profile, ranked: Ranked) -> Recommendations:
         return Recommendations(

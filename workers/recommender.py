@@ -33,6 +33,7 @@ from workers.quality import Judgement, judge, observe
 from workers.source import Owned, PartitionRecords, Source
 from workers.waiting import Waiting, unpublished
 from workers.wanted import Ranked, Wanted
+from workers.withdrawn import Withdrawn
 
 log = structlog.get_logger()
 
@@ -83,6 +84,7 @@ class Recommender:
         self._arms = arms
         self._popularity = popularity
         self._popularity_due = 0.0
+        self._withdrawn = Withdrawn(client, self._keys)
         self._profiles = all_profiles(settings.recommend)
         self._states: dict[int, _PartitionState] = {}
         self._decode = interaction_decoder(settings.events.max_bytes)
@@ -118,6 +120,11 @@ class Recommender:
     def between(self) -> bool:
         """Take what is gone out of the lists, wake users whose item arrived, sweep a bucket of stale lists."""
         withdrawn = {arm.name: arm.catalogue.take_withdrawn() for arm in self._arms}
+        # First, because it is soon done. Both models see the same items.
+        control = self._arms.control
+        names = control.catalogue.ids(withdrawn[control.name])
+        still = zip(names, control.catalogue.servable(names), strict=True)
+        self._withdrawn.note(name for name, servable in still if not servable)
         if any(slots.size for slots in withdrawn.values()) or time.monotonic() >= self._popularity_due:
             self._popularity.refresh()
             self._popularity_due = time.monotonic() + self._settings.popular_refresh_s
@@ -129,11 +136,20 @@ class Recommender:
                     state.affected.add(state.listed[arm.name].holders(withdrawn[arm.name]), USERS_AT_A_TIME)
                 self._wake(owned, state, arm, arrived)
             arm.coverage.look_on([state.listed[arm.name] for state in self._states.values()])
+        self._withdrawn.follow(control.catalogue, busy=self._cleaning())
         metrics.WAITING_ITEMS.set(sum(len(state.waiting) for state in self._states.values()))
         metrics.AFFECTED_USERS.set(sum(len(state.affected.renew) for state in self._states.values()))
         return self._clean() or self._sweep()
 
+    def _cleaning(self) -> bool:
+        """Return whether lists may have what is gone: some are known to, or were not looked at since the claim."""
+        return any(
+            state.affected.cut or state.affected.renew or state.sweep < owned.position.buckets
+            for owned, state in ((owned, self._states[owned.partition]) for owned in self.source.owned.values())
+        )
+
     def _on_claimed(self, owned: Owned) -> None:
+        self._withdrawn.adopt()
         waiting = Waiting(self._redis, self._keys.users(owned.partition).waiting)
         lengths = {profile.name: profile.wanted.k for profile in self._profiles}
         listed = {arm.name: Listed(lengths, arm.catalogue) for arm in self._arms}

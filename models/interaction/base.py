@@ -12,7 +12,7 @@ from typing import Any, ClassVar, Final, NamedTuple
 
 import numpy as np
 
-from models.arrays import Floats
+from models.arrays import Floats, Ints
 from models.interaction.config import InteractionConfig
 from models.runtime import keras, tf
 
@@ -99,6 +99,9 @@ class InteractionAutoencoder(ABC):
     def groups(self) -> list[list[Any]]:
         """The variables that are trained together; most kinds train all at once."""
         return [self.trainable]
+
+    def count(self, owners: Ints) -> None:  # noqa: B027
+        """Take note, before the training, of how many histories have each item, int64 ``[items]``."""
 
     def begin_epoch(self, epoch: int) -> int:  # noqa: ARG002
         """Do what is due before an epoch, and return which of the groups it trains."""

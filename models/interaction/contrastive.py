@@ -1,11 +1,15 @@
 """A linear autoencoder trained by a contrastive loss: the softmax over cosines, with a temperature.
 
-    u = bag / |bag|,     score_i = u . w_i,     rows of W of length 1
+    u = bag / |bag|,     score_i = u . w_i + b_i,     rows of W of length 1
     loss = -log softmax(score / temperature) of the held-out items
+    b_i  = temperature * PRIOR * log(histories that have item i)
 
 The softmax over cosines is that of SimpleX and of Wu et al. 2022 (arXiv:2201.02327, "On the Effectiveness of
 Sampled Softmax Loss for Item Recommendation"), whose users have embeddings of their own; here a user is a sum of
 items, so that one never seen in training has a code as well.
+
+Cosines hardly tell how popular an item is. The bias does, which is no variable but follows from the counts, and
+leaves it to the cosines to tell who wants it.
 """
 
 from __future__ import annotations
@@ -14,13 +18,21 @@ from typing import Any, ClassVar, Final
 
 import numpy as np
 
-from models.arrays import Floats
-from models.interaction.base import ENCODER_NAME, Batch, InteractionAutoencoder, bags, negative_log_likelihood
+from models.arrays import Floats, Ints
+from models.interaction.base import (
+    ENCODER_NAME,
+    Batch,
+    InteractionAutoencoder,
+    bags,
+    negative_log_likelihood,
+    with_bias,
+)
 from models.interaction.config import InteractionConfig
 from models.runtime import keras, tf
 
 # Of the first values. Lengths do not count, but the larger they are the slower directions change.
 _SPREAD: Final = 0.1
+_PRIOR: Final = 0.75
 
 
 class Contrastive(InteractionAutoencoder):
@@ -37,6 +49,8 @@ class Contrastive(InteractionAutoencoder):
             tf.Variable(keras.initializers.RandomNormal(stddev=_SPREAD, seed=seed + n)((items, config.user_dim)))
             for n in (1, 2)
         )
+        # In units of logits.
+        self._prior = tf.Variable(tf.zeros(items), trainable=False)
 
     @staticmethod
     def build_user_encoder(config: InteractionConfig, seed: int) -> Any:  # noqa: ARG004
@@ -54,8 +68,13 @@ class Contrastive(InteractionAutoencoder):
         codes = self.user_encoder(bags(self._embeddings, batch))
         return negative_log_likelihood(codes, self._decode, batch)
 
-    def _decode(self, items: Any) -> tuple[Any, float]:
-        return tf.math.l2_normalize(tf.gather(self._vectors, items), axis=1) / self.temperature, 0.0
+    def _decode(self, items: Any) -> tuple[Any, Any]:
+        vectors = tf.math.l2_normalize(tf.gather(self._vectors, items), axis=1)
+        return vectors / self.temperature, tf.gather(self._prior, items)
+
+    def count(self, owners: Ints) -> None:
+        """Set the biases."""
+        self._prior.assign(_PRIOR * np.log(np.maximum(owners, 1)))
 
     @property
     def embeddings(self) -> Floats:
@@ -65,5 +84,5 @@ class Contrastive(InteractionAutoencoder):
 
     @property
     def retrieval(self) -> Floats:
-        """Rows of length 1 and a bias of 0, float32 ``[items, user_dim + 1]``."""
-        return np.pad(tf.math.l2_normalize(self._vectors, axis=1).numpy(), ((0, 0), (0, 1)))
+        """Rows of length 1 and their biases, float32 ``[items, user_dim + 1]``."""
+        return with_bias(tf.math.l2_normalize(self._vectors, axis=1), self.temperature * self._prior)

@@ -26,6 +26,7 @@ INTERACTIONS_OF_A_USER: Final = 5
 PATIENCE_S: Final = 120.0
 SENT_TIMEOUT_S: Final = 30.0
 _LISTS_AT_A_TIME: Final = 2000
+_POLL_S: Final = 0.002
 # The list of so many users tells which items many have.
 _SAMPLE: Final = 2000
 _LIST: Final = msgspec.json.Decoder(Recommendations)
@@ -34,9 +35,12 @@ Say = Callable[[str], None]
 
 
 class Withdrawal(msgspec.Struct, frozen=True):
-    """One item. ``half_s`` and ``all_s`` are when half and all of its lists had lost it, after its event."""
+    """One item. ``left_out_s`` is when readers began to leave it out, ``half_s`` and ``all_s`` when half and all of
+    its lists had lost it; all after its event.
+    """
 
     lists: int
+    left_out_s: float
     half_s: float
     p99_s: float
     all_s: float
@@ -88,17 +92,26 @@ def measure(users: int, say: Say) -> Result:
 
 
 def _watched(client: redis.Redis, keys: Keys, holders: Sequence[str], item: str, began: float) -> Withdrawal:
-    """Read the lists of ``holders``, over and over, until none of them has the item."""
+    """Wait until readers leave the item out; then read the lists of ``holders`` until none of them has it."""
+
+    def check_patience(what: str) -> None:
+        if time.monotonic() - began > PATIENCE_S:
+            raise SandboxError(f"{what} the item {item} after {PATIENCE_S:.0f} s")
+
+    while client.zscore(keys.withdrawn, item) is None:
+        check_patience("readers are not told to leave out")
+        time.sleep(_POLL_S)
+    left_out = time.monotonic() - began
     left, seconds = list(holders), []
     while left:
-        if time.monotonic() - began > PATIENCE_S:
-            raise SandboxError(f"{len(left):,} lists still have the item {item} after {PATIENCE_S:.0f} s")
+        check_patience(f"{len(left):,} lists still have")
         part, left = left[:_LISTS_AT_A_TIME], left[_LISTS_AT_A_TIME:]
         still = [user for user, items in _lists(client, keys, part).items() if item in items]
         seconds += [time.monotonic() - began] * (len(part) - len(still))
         left += still
     ordered = sorted(seconds)
-    return Withdrawal(len(holders), *(round(percentile(ordered, share), 3) for share in (50, 99, 100)))
+    figures = (round(percentile(ordered, share), 3) for share in (50, 99, 100))
+    return Withdrawal(len(holders), round(left_out, 3), *figures)
 
 
 def _lists(client: redis.Redis, keys: Keys, users: Sequence[str]) -> dict[str, list[str]]:

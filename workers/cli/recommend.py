@@ -193,7 +193,9 @@ def _finished(client: redis.Redis, keys: Keys, user: str | None, profile: str, k
             f"there is {missing} under the profile {profile!r}: nothing was published yet, no recommender runs "
             "(`latentstream status` says which), or its settings have no such profile"
         )
-    document = msgspec.json.decode(data, type=Recommendations)
+    from workers.withdrawn import without_withdrawn
+
+    document = without_withdrawn(msgspec.json.decode(data, type=Recommendations), client, keys)
     by = {"model": "ranked by the model", "popular": "by popularity", "trending": "by how much it rises"}
     whose = "what trends" if user is None else f"list of {user}" if found[0] else f"{user} has no list: what is popular"
     return Shown(

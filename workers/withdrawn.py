@@ -1,0 +1,92 @@
+"""What is gone but may still stand in finished lists: whoever reads a list leaves it out.
+
+To cut an item out of all lists takes the longer the more lists have it (some 7,000 a second). To note its id takes
+one command: it stands in a sorted set until no list can have it any more.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterable, Sequence
+from typing import TYPE_CHECKING, Any, Final, cast
+
+import msgspec
+import redis
+
+from schemas.documents import Recommendations
+from schemas.keys import Keys
+
+if TYPE_CHECKING:  # Importing it for real imports TensorFlow.
+    from workers.catalogue import Catalogue
+
+# How long an id stands there after it was last written; a reader may hold an older list for as long.
+NOTED_S: Final = 60.0
+_LOOK_S: Final = 1.0
+_RENEW_S: Final = NOTED_S / 3
+_IDS_AT_A_TIME: Final = 1000
+
+
+class Withdrawn:
+    """The ids that this recommender has noted, or found noted by an earlier owner of its partitions."""
+
+    def __init__(self, client: redis.Redis, keys: Keys) -> None:
+        self._redis = client
+        self._key = keys.withdrawn
+        # Until when each stands there, in Unix time.
+        self._until: dict[str, float] = {}
+        self._look_at = self._renew_at = 0.0
+
+    def note(self, ids: Iterable[str]) -> None:
+        """Have readers leave out ``ids`` from now on."""
+        now = time.time()
+        noted = dict.fromkeys(ids, now + NOTED_S)
+        if not noted:
+            return
+        self._until |= noted
+        self._renew_at = now + _RENEW_S
+        pipeline = self._redis.pipeline(transaction=False)
+        pipeline.zremrangebyscore(self._key, "-inf", now)
+        names = list(noted)
+        for start in range(0, len(names), _IDS_AT_A_TIME):
+            pipeline.zadd(self._key, dict.fromkeys(names[start : start + _IDS_AT_A_TIME], now + NOTED_S))
+        # Should nobody be left to remove what has had its time.
+        pipeline.expire(self._key, int(NOTED_S))
+        pipeline.execute()
+
+    def adopt(self) -> None:
+        """Take over what others have noted: lists of theirs that become ours may not be clean yet."""
+        found = self._redis.zrange(self._key, 0, -1, withscores=True)
+        self._until |= {name.decode(): until for name, until in cast(list[tuple[bytes, float]], found)}
+
+    def follow(self, catalogue: Catalogue, *, busy: bool) -> None:
+        """Take back what is available again; keep the others while ``busy``, which is while lists are cleaned."""
+        now = time.time()
+        if not self._until or now < self._look_at:
+            return
+        self._look_at = now + _LOOK_S
+        names = list(self._until)
+        back = [name for name, servable in zip(names, catalogue.servable(names), strict=True) if servable]
+        for start in range(0, len(back), _IDS_AT_A_TIME):
+            self._redis.zrem(self._key, *back[start : start + _IDS_AT_A_TIME])
+        gone = set(back)
+        self._until = {name: until for name, until in self._until.items() if name not in gone and (busy or until > now)}
+        if busy and now >= self._renew_at:
+            self.note(list(self._until))
+
+
+def without_withdrawn(document: Recommendations, client: redis.Redis, keys: Keys) -> Recommendations:
+    """Return a list as its reader is to see it."""
+    if not document.items:
+        return document
+    return shortened(document, [until is None for until in client.zmscore(keys.withdrawn, document.items)])
+
+
+def shortened(document: Recommendations, keep: Sequence[bool]) -> Recommendations:
+    """Return a list with only the places that ``keep`` says."""
+    # Scores, reasons: whatever the document has for each item is cut alike.
+    parallel: dict[str, Any] = {
+        name: [part for part, kept in zip(value, keep, strict=True) if kept]
+        for name, value in msgspec.structs.asdict(document).items()
+        if isinstance(value, list)
+    }
+    return msgspec.structs.replace(document, **parallel)
