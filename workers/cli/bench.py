@@ -77,7 +77,8 @@ def withdrawal(
         return
     for one in found.withdrawals:
         typer.echo(
-            f"left out by readers after {one.left_out_s:.3f} s; gone from {one.lists:,} lists: half after {one.half_s:.2f} s, 99% after {one.p99_s:.2f} s, "
+            f"left out by readers after {one.left_out_s:.3f} s; gone from {one.lists:,} lists: "
+            f"half after {one.half_s:.2f} s, 99% after {one.p99_s:.2f} s, "
             f"all after {one.all_s:.2f} s"
         )
     typer.echo(f"{found.users:,} users, {found.items:,} items, lists of {found.list_length}")
