@@ -12,13 +12,14 @@ import typer
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
+from schemas.model_settings import InteractionKind
 from workers.cli import terminal
 
 if TYPE_CHECKING:
     from workers.bench.footprint import Footprint
 
 app = typer.Typer(
-    help="Measure how fresh the lists are, how soon items leave them, and what an item takes in Redis.",
+    help="Measure freshness of lists, withdrawal of items, a step of training, and what an item takes in Redis.",
     no_args_is_help=True,
 )
 
@@ -82,6 +83,48 @@ def withdrawal(
             f"all after {one.all_s:.2f} s"
         )
     typer.echo(f"{found.users:,} users, {found.items:,} items, lists of {found.list_length}")
+
+
+@app.command()
+def training(
+    kind: Annotated[InteractionKind, typer.Option(help="Kind of interaction autoencoder.")] = "contrastive",
+    dim: Annotated[int, typer.Option(min=2, max=1024, help="Width of the user code.")] = 64,
+    items: Annotated[str, typer.Option(help="Sizes of the catalogue.")] = "10000,100000,1000000",
+    batches: Annotated[str, typer.Option(help="Users in a step.")] = "256,1024",
+    as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object on standard output.")] = False,
+) -> None:
+    """Measure the time and the peak memory of a training step, for each catalogue with each batch.
+
+    Histories are random and have 40 items. The last column is what one number for each user of the batch and each
+    item would take: no step may need as much.
+    """
+    from workers.bench.training import measure
+
+    sizes, users = _numbers("--items", items), _numbers("--batches", batches)
+    found = measure(kind, dim, sizes, users, lambda line: terminal.say(line, stderr=True))
+    if as_json:
+        typer.echo(msgspec.json.encode(found))
+        return
+    headings = ("items", "users a step", "seconds", "memory", "users x items")
+    rows = [
+        (
+            f"{step.items:,}",
+            f"{step.batch:,}",
+            f"{step.seconds:.3f}",
+            f"{step.memory_mb:,.0f} MB",
+            f"{step.product_mb:,.0f} MB",
+        )
+        for step in found.steps
+    ]
+    terminal.console().print(terminal.table(headings, rows, right=headings))
+
+
+def _numbers(option: str, text: str) -> list[int]:
+    """Return the positive numbers of a comma-separated list."""
+    parts = text.split(",")
+    if not all(part.strip().isdecimal() and int(part) > 0 for part in parts):
+        raise typer.BadParameter("give positive whole numbers, such as 1000,2000", param_hint=option)
+    return [int(part) for part in parts]
 
 
 @app.command()
