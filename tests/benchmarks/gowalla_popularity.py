@@ -115,7 +115,8 @@ def main() -> None:
 
 
 def _matrix(path: Path) -> Any:
-    matrix = sparse.load_npz(path).tocsr().astype(np.float32)
+    loaded: Any = sparse.load_npz(path)
+    matrix = loaded.tocsr().astype(np.float32)
     matrix.data[:] = 1
     matrix.sort_indices()
     return matrix
