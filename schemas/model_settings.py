@@ -88,7 +88,8 @@ class ModelSettings(Section):
         0.0,
         ge=-2,
         le=2,
-        description="Above 0 popular items are recommended more than the training says, below less; not with elsa and"
+        description="Above 0 popular items are recommended more than the training says, for where people turn to them"
+        " more than their histories tell; below 0 less. New items count as of average popularity. Not with elsa and"
         " hybrid.",
     )
     interaction_epochs: int = Field(100, ge=1, description="Most passes over the users; stops early.")

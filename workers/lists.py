@@ -79,12 +79,21 @@ class FinishedLists:
             listed.put(profile.name, stored[profile.name])
         return stored
 
-    def stale(self, users: Sequence[str], listed: Listed) -> list[str]:
-        """Return those of ``users`` who miss a list, or have one of another model or rules, or with lost items."""
+    def stale(self, users: Sequence[str], listed: Listed) -> tuple[list[str], set[str]]:
+        """Return those of ``users`` who miss a list, or have one of another model or rules, or with lost items.
+
+        Also returns the lost items.
+        """
         stored = self.read(users, listed)
-        return [
-            user for user in users if not all(self._is_fresh(stored[one.name][user], one) for one in self._profiles)
-        ]
+        stale: dict[str, None] = {}
+        gone: set[str] = set()
+        for profile in self._profiles:
+            for user, document in stored[profile.name].items():
+                lost = self._lost(document)
+                gone |= lost
+                if lost or not self._is_current(document, profile):
+                    stale[user] = None
+        return list(stale), gone
 
     def cut(self, order: str, users: Sequence[str], listed: Listed) -> None:
         """Cut what is gone out of the lists of ``users``.
@@ -119,10 +128,12 @@ class FinishedLists:
             biases=UNSET if ranked.biases is None else ranked.biases,
         )
 
-    def _is_fresh(self, document: Recommendations | None, profile: Profile) -> bool:
-        if document is None or document.model != self._version or document.rules != profile.rules:
-            return False
-        return all(self._catalogue.servable(document.items))
+    def _is_current(self, document: Recommendations | None, profile: Profile) -> bool:
+        return document is not None and document.model == self._version and document.rules == profile.rules
+
+    def _lost(self, document: Recommendations | None) -> set[str]:
+        items = document.items if document else []
+        return {name for name, servable in zip(items, self._catalogue.servable(items), strict=True) if not servable}
 
 
 def _decoded(document: bytes | None) -> Recommendations | None:

@@ -84,7 +84,7 @@ class Recommender:
         self._arms = arms
         self._popularity = popularity
         self._popularity_due = 0.0
-        self._withdrawn = Withdrawn(client, self._keys)
+        self._withdrawn = Withdrawn(client, self._keys, [arm.catalogue for arm in arms])
         self._profiles = all_profiles(settings.recommend)
         self._states: dict[int, _PartitionState] = {}
         self._decode = interaction_decoder(settings.events.max_bytes)
@@ -120,11 +120,8 @@ class Recommender:
     def between(self) -> bool:
         """Take what is gone out of the lists, wake users whose item arrived, sweep a bucket of stale lists."""
         withdrawn = {arm.name: arm.catalogue.take_withdrawn() for arm in self._arms}
-        # First, because it is soon done. Both models see the same items.
-        control = self._arms.control
-        names = control.catalogue.ids(withdrawn[control.name])
-        still = zip(names, control.catalogue.servable(names), strict=True)
-        self._withdrawn.note(name for name, servable in still if not servable)
+        # First, because it is soon done.
+        self._withdrawn.note(name for arm in self._arms for name in arm.catalogue.ids(withdrawn[arm.name]))
         if any(slots.size for slots in withdrawn.values()) or time.monotonic() >= self._popularity_due:
             self._popularity.refresh()
             self._popularity_due = time.monotonic() + self._settings.popular_refresh_s
@@ -136,7 +133,7 @@ class Recommender:
                     state.affected.add(state.listed[arm.name].holders(withdrawn[arm.name]), USERS_AT_A_TIME)
                 self._wake(owned, state, arm, arrived)
             arm.coverage.look_on([state.listed[arm.name] for state in self._states.values()])
-        self._withdrawn.follow(control.catalogue, busy=self._cleaning())
+        self._withdrawn.follow(busy=self._cleaning())
         metrics.WAITING_ITEMS.set(sum(len(state.waiting) for state in self._states.values()))
         metrics.AFFECTED_USERS.set(sum(len(state.affected.renew) for state in self._states.values()))
         return self._clean() or self._sweep()
@@ -306,7 +303,9 @@ class Recommender:
                 names = cast(list[bytes], self._redis.hkeys(self._keys.users(owned.partition).histories(state.sweep)))
                 state.sweep += 1
                 for arm, users in self._arms.divided(name.decode() for name in names):
-                    self._refresh(owned, arm.lists.stale(users, state.listed[arm.name]))
+                    stale, gone = arm.lists.stale(users, state.listed[arm.name])
+                    self._withdrawn.note(gone)
+                    self._refresh(owned, stale)
                 return True
         return False
 

@@ -19,59 +19,77 @@ from schemas.keys import Keys
 if TYPE_CHECKING:  # Importing it for real imports TensorFlow.
     from workers.catalogue import Catalogue
 
-# How long an id stands there after it was last written; a reader may hold an older list for as long.
-NOTED_S: Final = 60.0
+# How long an id stands there after it was last written: longer than it takes until the partitions of a worker that died
+# have a new owner, and than lists live that no sweep finds (see workers.lists.FORGOTTEN_S).
+NOTED_S: Final = 900.0
 _LOOK_S: Final = 1.0
-_RENEW_S: Final = NOTED_S / 3
+_RENEW_S: Final = 20.0
 _IDS_AT_A_TIME: Final = 1000
 
 
 class Withdrawn:
-    """The ids that this recommender has noted, or found noted by an earlier owner of its partitions."""
+    """The ids that this recommender has noted, or found noted by an earlier owner of its partitions.
 
-    def __init__(self, client: redis.Redis, keys: Keys) -> None:
+    Items are as they are in the first of ``catalogues``; that of a challenger may be behind it, or ahead.
+
+    No id is forgotten while any list is being cleaned. So under more changes of stock than can be cleaned there are as
+    many as have gone since all was clean.
+    """
+
+    def __init__(self, client: redis.Redis, keys: Keys, catalogues: Sequence[Catalogue]) -> None:
         self._redis = client
         self._key = keys.withdrawn
+        self._catalogues = catalogues
         # Until when each stands there, in Unix time.
         self._until: dict[str, float] = {}
         self._look_at = self._renew_at = 0.0
 
     def note(self, ids: Iterable[str]) -> None:
-        """Have readers leave out ``ids`` from now on."""
-        now = time.time()
-        noted = dict.fromkeys(ids, now + NOTED_S)
-        if not noted:
-            return
-        self._until |= noted
-        self._renew_at = now + _RENEW_S
-        pipeline = self._redis.pipeline(transaction=False)
-        pipeline.zremrangebyscore(self._key, "-inf", now)
-        names = list(noted)
-        for start in range(0, len(names), _IDS_AT_A_TIME):
-            pipeline.zadd(self._key, dict.fromkeys(names[start : start + _IDS_AT_A_TIME], now + NOTED_S))
-        # Should nobody be left to remove what has had its time.
-        pipeline.expire(self._key, int(NOTED_S))
-        pipeline.execute()
+        """Have readers leave out those of ``ids`` that are gone, from now on."""
+        names = list(ids)
+        gone = [name for name, servable in zip(names, self._catalogues[0].servable(names), strict=True) if not servable]
+        if gone:
+            self._write(gone)
 
     def adopt(self) -> None:
         """Take over what others have noted: lists of theirs that become ours may not be clean yet."""
         found = self._redis.zrange(self._key, 0, -1, withscores=True)
         self._until |= {name.decode(): until for name, until in cast(list[tuple[bytes, float]], found)}
 
-    def follow(self, catalogue: Catalogue, *, busy: bool) -> None:
+    def follow(self, *, busy: bool) -> None:
         """Take back what is available again; keep the others while ``busy``, which is while lists are cleaned."""
         now = time.time()
         if not self._until or now < self._look_at:
             return
         self._look_at = now + _LOOK_S
         names = list(self._until)
-        back = [name for name, servable in zip(names, catalogue.servable(names), strict=True) if servable]
+        back = [name for name, servable in zip(names, self._catalogues[0].servable(names), strict=True) if servable]
         for start in range(0, len(back), _IDS_AT_A_TIME):
             self._redis.zrem(self._key, *back[start : start + _IDS_AT_A_TIME])
-        gone = set(back)
-        self._until = {name: until for name, until in self._until.items() if name not in gone and (busy or until > now)}
-        if busy and now >= self._renew_at:
-            self.note(list(self._until))
+        for name in back:
+            del self._until[name]
+        names = list(self._until)
+        # What the other model still serves, it writes into new lists.
+        if busy or any(any(catalogue.servable(names)) for catalogue in self._catalogues[1:]):
+            if names and now >= self._renew_at:
+                self._write(names)
+        elif lapsed := [name for name, until in self._until.items() if until <= now]:
+            # By the time and not by name: another recommender may have written them again.
+            self._redis.zremrangebyscore(self._key, "-inf", now)
+            for name in lapsed:
+                del self._until[name]
+
+    def _write(self, names: Sequence[str]) -> None:
+        now = time.time()
+        self._until |= dict.fromkeys(names, now + NOTED_S)
+        pipeline = self._redis.pipeline(transaction=False)
+        for start in range(0, len(names), _IDS_AT_A_TIME):
+            pipeline.zadd(self._key, dict.fromkeys(names[start : start + _IDS_AT_A_TIME], now + NOTED_S))
+        # Should nobody be left to remove what has had its time.
+        pipeline.expire(self._key, int(NOTED_S))
+        pipeline.execute()
+        # Not before: what could not be written is written at the next look.
+        self._renew_at = now + _RENEW_S
 
 
 def without_withdrawn(document: Recommendations, client: redis.Redis, keys: Keys) -> Recommendations:

@@ -32,6 +32,7 @@ from models.runtime import keras, tf
 
 # Of the first values. Lengths do not count, but the larger they are the slower directions change.
 _SPREAD: Final = 0.1
+# Validation of Gowalla (192 dimensions, 40 epochs), Recall@20 and NDCG@20: with 0 .2019, .0925; with 0.75 .2045, .0949.
 _PRIOR: Final = 0.75
 
 

@@ -1,4 +1,4 @@
-"""How ``--popularity`` was chosen for Gowalla, without its test set.
+"""How ``--popularity`` was chosen for Gowalla: from figures of other models on its test set, without its pairs.
 
     python -m tests.benchmarks.gowalla_popularity --data DIR
 
@@ -8,7 +8,7 @@ valid.npz drawn with a probability in proportion to ``n^kappa``, n being the num
 train.npz. Then ``kappa`` follows from the known figures: it is that at which the filters, measured on valid.npz with
 these weights, stand to each other as they do on the test set. With it valid.npz tells what popularity is best.
 
-So the choice rests on five known pairs of figures of other models on the test set, and on nothing else of it.
+Gain is that of each pair to be found, without the norm of NDCG; only ratios of it are compared.
 """
 
 from __future__ import annotations

@@ -17,7 +17,6 @@ from schemas.settings import Settings
 from tests.cli.conftest import Run
 from workers.cli.errors import CommandFailed
 from workers.query_client import NoAnswer, QueryRefused
-from workers.withdrawn import Withdrawn
 
 Answer = Callable[[dict[str, Any]], dict[str, Any]]
 EVIL = "[bold]Evil[/]\x1b[2J \u202e"
@@ -95,7 +94,7 @@ def test_what_is_withdrawn_is_left_out_and_the_next_moves_up(
     run_real: Run, redis_client: redis.Redis, keys: Keys
 ) -> None:
     redis_client.set(keys.recommendations("u"), listing("u", "model", ["a", "b", "c"]))
-    Withdrawn(redis_client, keys).note(["a"])
+    redis_client.zadd(keys.withdrawn, {"a": 2e9})
     shown = json.loads(run_real("recommend", "u", "-k", "2", "--json").stdout)["items"]
     assert [(item["item_id"], item["score"]) for item in shown] == [("b", 1 / 2), ("c", 1 / 3)]
 

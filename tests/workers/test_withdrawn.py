@@ -25,6 +25,11 @@ class Available:
         return [name in self.names for name in ids]
 
 
+def withdrawn_of(client: Any, keys: Keys, *catalogues: Available) -> Withdrawn:
+    stand_ins: Any = catalogues or [Available()]
+    return Withdrawn(client, keys, stand_ins)
+
+
 @pytest.fixture
 def keys(settings: Settings) -> Keys:
     return Keys(settings.redis.prefix)
@@ -58,7 +63,7 @@ def noted(client: redis.Redis, keys: Keys) -> set[bytes]:
 
 def test_a_reader_leaves_out_what_is_noted_with_all_that_belongs_to_it(redis_client: redis.Redis, keys: Keys) -> None:
     assert without_withdrawn(made("a", "b", "c"), redis_client, keys) == made("a", "b", "c")
-    Withdrawn(redis_client, keys).note(["b", "z"])
+    withdrawn_of(redis_client, keys, Available("c")).note(["b", "c", "z"])
     seen = without_withdrawn(made("a", "b", "c"), redis_client, keys)
     assert (seen.items, seen.scores, seen.because) == (["a", "c"], [0.0, 2.0], [[("h", 1.0)]] * 2)
     assert without_withdrawn(made(), redis_client, keys) == made()
@@ -72,60 +77,104 @@ def test_shortening_needs_a_word_on_each_place() -> None:
 
 
 def test_nothing_is_written_where_nothing_went(redis_client: redis.Redis, keys: Keys) -> None:
-    withdrawn = Withdrawn(redis_client, keys)
+    withdrawn = withdrawn_of(redis_client, keys, Available("a"))
     withdrawn.note([])
-    withdrawn.follow(catalogue=Available(), busy=True)  # type: ignore[arg-type]
+    withdrawn.note(["a"])
+    withdrawn.follow(busy=True)
     assert not redis_client.exists(keys.withdrawn)
 
 
 def test_what_is_available_again_is_taken_back(redis_client: redis.Redis, keys: Keys, clock: list[float]) -> None:
-    withdrawn, catalogue = Withdrawn(redis_client, keys), Available("b")
+    catalogue = Available()
+    withdrawn = withdrawn_of(redis_client, keys, catalogue)
     withdrawn.note(["a", "b"])
-    withdrawn.follow(catalogue=catalogue, busy=False)  # type: ignore[arg-type]
+    catalogue.names.add("b")
+    withdrawn.follow(busy=False)
     assert noted(redis_client, keys) == {b"a"}
     catalogue.names.add("a")
     clock[0] += 2
-    withdrawn.follow(catalogue=catalogue, busy=False)  # type: ignore[arg-type]
+    withdrawn.follow(busy=True)
     assert not redis_client.exists(keys.withdrawn)
 
 
-def test_it_stays_noted_while_lists_are_cleaned_and_goes_after_that(
+def test_it_stays_noted_while_lists_are_cleaned_and_lapses_after_that(
     redis_client: redis.Redis, keys: Keys, clock: list[float]
 ) -> None:
-    withdrawn: Any = Withdrawn(redis_client, keys)
+    withdrawn = withdrawn_of(redis_client, keys)
     withdrawn.note(["a"])
     for _ in range(5):
         clock[0] += NOTED_S / 2
-        withdrawn.follow(catalogue=Available(), busy=True)
+        withdrawn.follow(busy=True)
     assert redis_client.zscore(keys.withdrawn, "a") == pytest.approx(clock[0] + NOTED_S)
-    clock[0] += NOTED_S + 1
-    withdrawn.follow(catalogue=Available(), busy=False)
-    # The next to note something removes what has had its time.
-    Withdrawn(redis_client, keys).note(["b"])
+    clock[0] += 10
+    withdrawn_of(redis_client, keys).note(["b"])  # By another recommender.
+    clock[0] += NOTED_S - 5
+    withdrawn.follow(busy=False)
     assert noted(redis_client, keys) == {b"b"}
     clock[0] += 2
-    withdrawn.follow(catalogue=Available(), busy=True)
+    withdrawn.follow(busy=True)
     assert noted(redis_client, keys) == {b"b"}, "it was let go, and must not be written again"
+
+
+def test_it_stays_noted_while_the_other_model_still_serves_it(
+    redis_client: redis.Redis, keys: Keys, clock: list[float]
+) -> None:
+    behind = Available("a")
+    withdrawn = withdrawn_of(redis_client, keys, Available(), behind)
+    withdrawn.note(["a"])
+    clock[0] += NOTED_S + 1
+    withdrawn.follow(busy=False)
+    assert redis_client.zscore(keys.withdrawn, "a") == pytest.approx(clock[0] + NOTED_S)
+    behind.names.clear()
+    clock[0] += NOTED_S + 1
+    withdrawn.follow(busy=False)
+    assert not redis_client.exists(keys.withdrawn)
 
 
 def test_the_next_owner_of_a_partition_keeps_what_the_last_one_noted(
     redis_client: redis.Redis, keys: Keys, clock: list[float]
 ) -> None:
-    Withdrawn(redis_client, keys).note(["a"])
-    successor: Any = Withdrawn(redis_client, keys)
+    withdrawn_of(redis_client, keys).note(["a"])
+    successor = withdrawn_of(redis_client, keys)
     successor.adopt()
     clock[0] += NOTED_S / 2
-    successor.follow(catalogue=Available(), busy=True)
+    successor.follow(busy=True)
     assert redis_client.zscore(keys.withdrawn, "a") == pytest.approx(clock[0] + NOTED_S)
+
+
+class Unwilling:
+    """A client that refuses the first pipelines."""
+
+    def __init__(self, client: redis.Redis, refusals: int) -> None:
+        self._client = client
+        self._refusals = refusals
+
+    def pipeline(self, *, transaction: bool) -> Any:
+        if self._refusals:
+            self._refusals -= 1
+            raise redis.ConnectionError
+        return self._client.pipeline(transaction=transaction)
+
+
+def test_what_could_not_be_written_is_written_at_the_next_look(
+    redis_client: redis.Redis, keys: Keys, clock: list[float]
+) -> None:
+    withdrawn = withdrawn_of(Unwilling(redis_client, 1), keys)
+    with pytest.raises(redis.ConnectionError):
+        withdrawn.note(["a"])
+    clock[0] += 1
+    withdrawn.follow(busy=True)
+    assert noted(redis_client, keys) == {b"a"}
 
 
 def test_many_are_noted_and_taken_back_in_parts(
     redis_client: redis.Redis, keys: Keys, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("workers.withdrawn._IDS_AT_A_TIME", 3)
-    names = [str(n) for n in range(8)]
-    withdrawn: Any = Withdrawn(redis_client, keys)
+    names, catalogue = [str(n) for n in range(8)], Available()
+    withdrawn = withdrawn_of(redis_client, keys, catalogue)
     withdrawn.note(names)
     assert len(noted(redis_client, keys)) == 8
-    withdrawn.follow(catalogue=Available(*names), busy=True)
+    catalogue.names.update(names)
+    withdrawn.follow(busy=True)
     assert not redis_client.exists(keys.withdrawn)

@@ -1,15 +1,17 @@
 """``latentstream bench training``: time and memory of a training step, by catalogue and batch.
 
-Memory must grow with the catalogue (tables, their gradients and Adam's moments) and with the batch, but not with
+Memory grows with the catalogue (tables, their gradients and Adam's moments) and with the batch; it must not grow with
 their product. Each measurement has a process of its own, because what a process has had at most never falls.
 """
 
 from __future__ import annotations
 
 import multiprocessing
-import resource
 import time
 from collections.abc import Callable, Sequence
+from concurrent.futures import ProcessPoolExecutor
+from concurrent.futures.process import BrokenProcessPool
+from pathlib import Path
 from typing import Final
 
 import msgspec
@@ -51,13 +53,20 @@ class Result(msgspec.Struct, frozen=True):
 def measure(
     kind: InteractionKind, dim: int, items: Sequence[int], batches: Sequence[int], say: Callable[[str], None]
 ) -> Result:
-    """Measure each pair of ``items`` and ``batches``."""
+    """Measure each pair of ``items`` and ``batches``.
+
+    Raises:
+        MemoryError: a step took more memory than there is.
+    """
     steps = []
     for size in items:
         for batch in batches:
             say(f"{size:,} items, {batch:,} users a step")
-            with multiprocessing.get_context("spawn").Pool(1) as pool:
-                steps.append(pool.apply(_measured, (kind, dim, size, batch)))
+            with ProcessPoolExecutor(1, multiprocessing.get_context("spawn")) as pool:
+                try:
+                    steps.append(pool.submit(_measured, kind, dim, size, batch).result())
+                except BrokenProcessPool as error:
+                    raise MemoryError(f"{size:,} items and {batch:,} users a step need more memory") from error
     return Result(kind, dim, steps)
 
 
@@ -65,10 +74,11 @@ def _measured(kind: InteractionKind, dim: int, items: int, batch: int) -> Step:
     rng = np.random.default_rng(0)
     histories = [_histories(rng, items, batch) for _ in range(_WARM_UP + _STEPS)]
     before = _peak_mb()
-    config = interaction_config(ModelSettings(interaction_kind=kind, user_dim=dim, interaction_hidden=dim))
+    config = interaction_config(ModelSettings(interaction_kind=kind, user_dim=dim))
     network = InteractionNetwork(config, items, len(histories), seed=0)
     seconds = []
     for number, whole in enumerate(histories):
+        network.begin_epoch(0)
         early = whole.places < _HISTORY // 2
         began = time.perf_counter()
         network.train_step(whole.rows(early), whole.rows(~early), np.full(batch, 0.5, np.float32), number)
@@ -90,4 +100,6 @@ def _histories(rng: np.random.Generator, items: int, users: int) -> Histories:
 
 
 def _peak_mb() -> float:
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
+    # Not getrusage, whose maximum a child inherits from who started it.
+    status = Path("/proc/self/status").read_text()
+    return int(status.partition("VmHWM:")[2].split()[0]) / 1024

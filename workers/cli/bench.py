@@ -14,6 +14,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 
 from schemas.model_settings import InteractionKind
 from workers.cli import terminal
+from workers.cli.errors import CommandFailed
 
 if TYPE_CHECKING:
     from workers.bench.footprint import Footprint
@@ -95,13 +96,17 @@ def training(
 ) -> None:
     """Measure the time and the peak memory of a training step, for each catalogue with each batch.
 
-    Histories are random and have 40 items. The last column is what one number for each user of the batch and each
-    item would take: no step may need as much.
+    Histories are random and have 40 items. The last column is what one number for each user of the batch and each item
+    would take: from one batch to a larger one, memory must grow by less than that does. Of the kind recvae it is a step
+    of the encoder.
     """
     from workers.bench.training import measure
 
     sizes, users = _numbers("--items", items), _numbers("--batches", batches)
-    found = measure(kind, dim, sizes, users, lambda line: terminal.say(line, stderr=True))
+    try:
+        found = measure(kind, dim, sizes, users, lambda line: terminal.say(line, stderr=True))
+    except MemoryError as error:
+        raise CommandFailed(f"{error}: try smaller --items or --batches") from error
     if as_json:
         typer.echo(msgspec.json.encode(found))
         return
