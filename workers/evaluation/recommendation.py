@@ -56,7 +56,10 @@ class Baselines(msgspec.Struct, frozen=True):
 
 
 class Result(msgspec.Struct, frozen=True):
-    """One evaluation; figures are means over the ``seeds``, ``ndcg@100_by_seed`` those of each."""
+    """One evaluation; figures are means over the ``seeds``, ``ndcg@100_by_seed`` those of each.
+
+    ``peak_memory_mb`` is the most that the process had until the (first) model was trained, the data included.
+    """
 
     dataset: str
     protocol: str
@@ -198,6 +201,7 @@ class _Measured(NamedTuple):
     ridge: float
     bytes_per_item: int
     seconds: float
+    peak_memory_mb: float
     notes: list[str]
 
 
@@ -205,6 +209,8 @@ def _measured(
     task: _Task, settings: ModelSettings, ridge: float | None, report: Callable[[str], ReportEpoch]
 ) -> _Measured:
     trained = train(task.train, task.items, settings, report)
+    # Kilobytes on Linux. EASE takes several times as much.
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
     space = trained.bundle.space
     exact = _figures(task, trained.network.recommend(task.given, LONGEST)[0])
     served = _figures(task, serve(trained.bundle, task.given, LONGEST))
@@ -218,7 +224,7 @@ def _measured(
         ease = None
         notes.append(f"EASE was left out: a matrix of {task.items:,} squared does not fit into memory.")
     bytes_per_item = space.code_bytes if isinstance(space, InteractionSpace) else 0
-    return _Measured(exact, served, ease, popularity, ridge, bytes_per_item, trained.seconds, notes)
+    return _Measured(exact, served, ease, popularity, ridge, bytes_per_item, trained.seconds, peak, notes)
 
 
 def _ranked(recommender: Recommender, task: _Task) -> Ints:
@@ -244,8 +250,7 @@ def _result(split: Split, protocol: str, found: Sequence[_Measured], settings: M
         model=settings.interaction_kind,
         bytes_per_item=found[0].bytes_per_item,
         train_seconds=float(np.mean([one.seconds for one in found])),
-        # Kilobytes on Linux.
-        peak_memory_mb=resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024,
+        peak_memory_mb=found[0].peak_memory_mb,
         exact=_mean([one.exact for one in found]),
         served=_mean([one.served for one in found]),
         baselines=Baselines(
