@@ -25,7 +25,7 @@ from tests.processes import worker_process
 from workers import connections
 
 README = (Path(__file__).parents[2] / "README.md").read_text()
-COMMANDS = [shlex.split(line)[1:] for line in re.findall(r"^redis-cli .*$", README, re.MULTILINE)]
+COMMANDS = [shlex.split(line, comments=True)[1:] for line in re.findall(r"^redis-cli .*$", README, re.MULTILINE)]
 REQUESTS = [json.loads(line) for line in re.findall(r'^\{"type": .*\}$', README, re.MULTILINE)]
 (PROFILES,) = re.findall(r"RECOMMEND__PROFILES='([^']+)'", README)
 KEYS = re.findall(r"^\| `(ls:[^`]+)` \|", README, re.MULTILINE)
@@ -72,6 +72,7 @@ def test_readme_commands_and_keys(plain: tuple[Any, str], world: World) -> None:
     seen = {event.item_id for event in world.interactions if event.user_id == "42"}
     assert not seen & set(finished["items"])
     assert json.loads(replies["GET ls:popular"])["source"] == "popular"
+    assert replies["ZMSCORE ls:withdrawn"] == [None] * 3
 
     key, reply = replies["BLPOP ls:reply:q1"]
     assert key == b"ls:reply:q1"
@@ -165,8 +166,9 @@ def _check_keys(client: Any, version: str, world: World) -> None:
     unexplained = [name for name in names if not any(re.fullmatch(_pattern(key), name) for key in KEYS)]
     assert not unexplained
     absent = [key for key in KEYS if not any(re.fullmatch(_pattern(key), name) for name in names)]
-    # Replies are gone when they were read; nobody waits when all items are published; the experiment is ended.
-    assert absent == ["ls:reply:ID", "ls:experiment", "ls:{uP}:experiment:NAME", "ls:{uP}:waiting"]
+    # Nothing was withdrawn; replies are gone when they were read; nobody waits when all items are published; the
+    # experiment is ended.
+    assert absent == ["ls:withdrawn", "ls:reply:ID", "ls:experiment", "ls:{uP}:experiment:NAME", "ls:{uP}:waiting"]
 
     item = world.items[0]
     codes = [
