@@ -39,7 +39,7 @@ class InteractionNetwork:
         items: size of the catalogue.
         steps: how many will be taken.
         seed: of all that is drawn.
-        owners: how many of the histories have each item, int64 ``[items]``; not needed for a try.
+        owners: how many of the histories have each item, int64 ``[items]``; none have any if not given.
         popularity: see :func:`popularity_offsets`.
     """
 

@@ -9,6 +9,9 @@ train.npz. Then ``kappa`` follows from the known figures: it is that at which th
 these weights, stand to each other as they do on the test set. With it valid.npz tells what popularity is best.
 
 Gain is that of each pair to be found, without the norm of NDCG; only ratios of it are compared.
+
+It gives kappa .40, and for the model at .3 recall and gain of 1.001 and 1.003 of BSPM's; the one run on the test set
+then had .983 and 1.002 (with 60 epochs).
 """
 
 from __future__ import annotations
