@@ -25,7 +25,10 @@ from tests.processes import worker_process
 from workers import connections
 
 README = (Path(__file__).parents[2] / "README.md").read_text()
-COMMANDS = [shlex.split(line, comments=True)[1:] for line in re.findall(r"^redis-cli .*$", README, re.MULTILINE)]
+# What makes users is for tests/e2e/test_acl.py.
+COMMANDS = [
+    shlex.split(line, comments=True)[1:] for line in re.findall(r"^redis-cli (?!ACL ).*$", README, re.MULTILINE)
+]
 REQUESTS = [json.loads(line) for line in re.findall(r'^\{"type": .*\}$', README, re.MULTILINE)]
 (PROFILES,) = re.findall(r"RECOMMEND__PROFILES='([^']+)'", README)
 KEYS = re.findall(r"^\| `(ls:[^`]+)` \|", README, re.MULTILINE)

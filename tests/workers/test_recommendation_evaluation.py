@@ -75,7 +75,7 @@ def test_the_model_and_what_is_served_of_it_beat_popularity(directory: Path, pro
     )
     assert told["protocol"] == protocol
     assert told["seeds"] == (2 if protocol == "strong" else 1)
-    assert told["bytes_per_item"] == 16
+    assert told["bytes_per_item"] == 16 + 4  # The bias.
     names = {f"{figure}@{k}" for figure in ("recall", "ndcg", "coverage", "novelty") for k in (10, 20, 50, 100)}
     everyone = [told["exact"], told["served"], told["baselines"]["ease"], told["baselines"]["popularity"]]
     assert all(set(figures) == names for figures in everyone)
