@@ -82,7 +82,8 @@ class FinishedLists:
     def stale(self, users: Sequence[str], listed: Listed) -> tuple[list[str], set[str]]:
         """Return those of ``users`` who miss a list, or have one of another model or rules, or with lost items.
 
-        Also returns the lost items.
+        Also returns the lost items of lists of this model. An item that a list of another has may only not be encoded
+        yet under this one.
         """
         stored = self.read(users, listed)
         stale: dict[str, None] = {}
@@ -90,7 +91,8 @@ class FinishedLists:
         for profile in self._profiles:
             for user, document in stored[profile.name].items():
                 lost = self._lost(document)
-                gone |= lost
+                if document is not None and document.model == self._version:
+                    gone |= lost
                 if lost or not self._is_current(document, profile):
                     stale[user] = None
         return list(stale), gone

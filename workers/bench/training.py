@@ -11,7 +11,6 @@ import time
 from collections.abc import Callable, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
-from pathlib import Path
 from typing import Final
 
 import msgspec
@@ -21,6 +20,7 @@ from models.histories import Histories
 from models.interaction import interaction_config
 from models.interaction_network import InteractionNetwork
 from schemas.model_settings import InteractionKind, ModelSettings
+from workers.peak_memory import peak_memory_mb
 
 _HISTORY: Final = 40
 _WARM_UP: Final = 2
@@ -73,7 +73,7 @@ def measure(
 def _measured(kind: InteractionKind, dim: int, items: int, batch: int) -> Step:
     rng = np.random.default_rng(0)
     histories = [_histories(rng, items, batch) for _ in range(_WARM_UP + _STEPS)]
-    before = _peak_mb()
+    before = peak_memory_mb()
     config = interaction_config(ModelSettings(interaction_kind=kind, user_dim=dim))
     network = InteractionNetwork(config, items, len(histories), seed=0)
     seconds = []
@@ -87,7 +87,7 @@ def _measured(kind: InteractionKind, dim: int, items: int, batch: int) -> Step:
         items,
         batch,
         round(float(np.median(seconds[_WARM_UP:])), 4),
-        round(_peak_mb() - before, 1),
+        round(peak_memory_mb() - before, 1),
         round(items * batch * _FLOAT_BYTES / 2**20, 1),
     )
 
@@ -97,9 +97,3 @@ def _histories(rng: np.random.Generator, items: int, users: int) -> Histories:
     chosen = (items * rng.random(users * _HISTORY) ** 3).astype(np.int64)
     indptr = np.arange(users + 1) * _HISTORY
     return Histories(indptr, chosen, np.ones(len(chosen), np.float32), np.zeros(len(chosen)))
-
-
-def _peak_mb() -> float:
-    # Not getrusage, whose maximum a child inherits from who started it.
-    status = Path("/proc/self/status").read_text()
-    return int(status.partition("VmHWM:")[2].split()[0]) / 1024

@@ -41,7 +41,7 @@ def recommendation(
     ] = "weak",
     model: Annotated[InteractionKind, typer.Option(help="Kind of interaction autoencoder.")] = "contrastive",
     dim: Annotated[int, typer.Option(min=1, max=1024, help="Width of the user code.")] = 256,
-    item_bytes: Annotated[int, typer.Option("--bytes", min=1, max=1024, help="Bytes an item.")] = 64,
+    item_bytes: Annotated[int, typer.Option("--bytes", min=1, max=1024, help="Bytes an item, without its bias.")] = 64,
     epochs: Annotated[int, typer.Option(min=1, help="Most passes over the users.")] = 60,
     popularity: Annotated[
         float, typer.Option(min=-2, max=2, help="Above 0, popular items are ranked higher than the training says.")

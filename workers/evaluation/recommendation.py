@@ -6,7 +6,6 @@ saved as a bundle and loaded, its items are codes, users are histories of item i
 
 from __future__ import annotations
 
-import resource
 import tempfile
 import time
 from collections.abc import Callable, Sequence
@@ -31,6 +30,7 @@ from models.space import InteractionSpace
 from schemas.model_settings import ModelSettings
 from workers.catalogue import Catalogue
 from workers.datasets.interactions import Split
+from workers.peak_memory import peak_memory_mb
 from workers.ranking import Ranker
 from workers.wanted import Wanted
 
@@ -209,8 +209,7 @@ def _measured(
     task: _Task, settings: ModelSettings, ridge: float | None, report: Callable[[str], ReportEpoch]
 ) -> _Measured:
     trained = train(task.train, task.items, settings, report)
-    # Kilobytes on Linux. EASE takes several times as much.
-    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
+    peak = peak_memory_mb()  # Before EASE, which takes several times as much.
     space = trained.bundle.space
     exact = _figures(task, trained.network.recommend(task.given, LONGEST)[0])
     served = _figures(task, serve(trained.bundle, task.given, LONGEST))
