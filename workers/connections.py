@@ -8,6 +8,8 @@ from typing import Any, Final
 
 import redis
 from kafka import KafkaAdminClient, KafkaConsumer, KafkaProducer
+from kafka.coordinator.assignors.cooperative_sticky import CooperativeStickyAssignor
+from kafka.coordinator.assignors.range import RangePartitionAssignor
 from kafka.errors import KafkaError, TopicAlreadyExistsError
 from redis.backoff import ExponentialBackoff
 from redis.retry import Retry
@@ -16,10 +18,13 @@ from schemas.settings import KafkaSettings, RedisSettings, Settings
 from workers.errors import Repairable
 
 KAFKA_TIMEOUT_MS: Final = 10_000
+METADATA_MAX_AGE_MS: Final = 15_000
 # A dead letter carries the event and, in its headers, the reason.
 _HEADER_ROOM: Final = 64 * 1024
 # Long enough to look after a holiday; what is marked now stands in Redis however old the event is.
 _ANOMALIES_KEPT_MS: Final = 30 * 24 * 3600 * 1000
+
+_ASSIGNORS: Final = {"eager": [RangePartitionAssignor], "cooperative": [CooperativeStickyAssignor]}
 
 
 class ConnectionFailed(Repairable):
@@ -58,7 +63,10 @@ def redis_client(settings: RedisSettings) -> redis.Redis:
 
 
 def consumer(settings: Settings, group: str | None, **options: Any) -> KafkaConsumer:
-    """Return a consumer that never commits by itself and starts at the beginning.
+    """Return a consumer that never commits by itself.
+
+    Without a ``group`` it starts at the beginning. The members of a group seek to where they begin, and what they
+    ask for is never replaced by something else: a gap is an OffsetOutOfRangeError, not silence.
 
     Raises:
         ConnectionFailed: no address, or no answer from it.
@@ -66,8 +74,11 @@ def consumer(settings: Settings, group: str | None, **options: Any) -> KafkaCons
     defaults: dict[str, Any] = {
         "group_id": group and f"{settings.kafka.group_prefix}-{group}",
         "enable_auto_commit": False,
-        "auto_offset_reset": "earliest",
+        "auto_offset_reset": "none" if group else "earliest",
+        # So soon it is noticed that a topic was made anew, or has more partitions.
+        "metadata_max_age_ms": METADATA_MAX_AGE_MS,
         "allow_auto_create_topics": False,
+        "partition_assignment_strategy": _ASSIGNORS[settings.kafka.assignment],
         "session_timeout_ms": settings.kafka.session_timeout_ms,
         "heartbeat_interval_ms": settings.kafka.session_timeout_ms // 10,
         "max_poll_interval_ms": settings.kafka.max_poll_interval_ms,
@@ -86,6 +97,8 @@ def producer(settings: Settings, **options: Any) -> KafkaProducer:
         "acks": "all",
         "enable_idempotence": True,
         "compression_type": "lz4",
+        # The main loop waits for it where a topic or its leader is missing, and then says so and tries again.
+        "max_block_ms": KAFKA_TIMEOUT_MS,
         "max_request_size": _largest_message(settings),
     }
     return _connected(KafkaProducer, settings.kafka, defaults | options)
