@@ -19,6 +19,7 @@ from workers.errors import Repairable
 
 KAFKA_TIMEOUT_MS: Final = 10_000
 METADATA_MAX_AGE_MS: Final = 15_000
+_RECONNECT_MS: Final = 2_000
 # A dead letter carries the event and, in its headers, the reason.
 _HEADER_ROOM: Final = 64 * 1024
 # Long enough to look after a holiday; what is marked now stands in Redis however old the event is.
@@ -188,6 +189,8 @@ def _connected(kind: Any, kafka: KafkaSettings, options: dict[str, Any]) -> Any:
     options |= {
         "bootstrap_servers": kafka.bootstrap_servers.split(","),
         "security_protocol": kafka.security_protocol,
+        # A broker that comes back is found soon; by default attempts become 30 s apart.
+        "reconnect_backoff_max_ms": _RECONNECT_MS,
     }
     if kafka.ssl_cafile:
         try:

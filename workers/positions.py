@@ -58,9 +58,8 @@ class Positions:
         Raises:
             Repairable: it is not one of the two topics, or does not exist.
         """
+        self._identity(topic)
         first, end = bounds(self._consumer, topic)
-        if not first:
-            raise Repairable(f"topic {topic!r} does not exist")
         found = []
         for version, keys in self._position_keys(topic, len(first)):
             for partition, key in zip(sorted(first), keys, strict=True):
@@ -70,17 +69,18 @@ class Positions:
                 found.append(Standing(topic, partition.partition, version, key, offset, *held))
         return found
 
-    def is_another(self, topic: str) -> bool:
-        """Return whether ``topic`` was made anew since its positions were stored.
+    def _identity(self, topic: str) -> TopicIdentity:
+        # Asks Kafka; only then is there an identity.
+        if not self._consumer.partitions_for_topic(topic) or not (found := TopicIdentity.of(self._consumer, topic)):
+            raise Repairable(f"topic {topic!r} does not exist")
+        return found
 
-        Raises:
-            TopicChanged: it has another number of partitions, which no position can make up for.
-        """
-        found = TopicIdentity.of(self._consumer, topic)
+    def _is_another(self, topic: str, found: TopicIdentity) -> bool:
         stored = cast(bytes | None, self._redis.hget(self._keys.topics, topic))
-        if found is None or stored is None:
+        if stored is None:
             return False
         known = TopicIdentity.parse(stored.decode())
+        # No position makes up for another number of partitions.
         known._replace(topic_id="").require_same(topic, found)
         return bool(known.topic_id and found.topic_id) and known.topic_id != found.topic_id
 
@@ -93,15 +93,14 @@ class Positions:
         Raises:
             Repairable: it is not one of the two topics, or does not exist, or its number of partitions has changed.
         """
-        another = self.is_another(topic)
+        found = self._identity(topic)
+        another = self._is_another(topic, found)
         for one in self.standings(topic):
             if one.following is not None and (another or one.is_outside):
                 to = one.first if another or one.following < one.first else one.end
                 self._move(one, to)
                 yield Accepted(one, to)
-        found = TopicIdentity.of(self._consumer, topic)
-        if found is not None:
-            self._store.take_over(topic, str(found))
+        self._store.take_over(topic, str(found))
 
     def _move(self, standing: Standing, to: int) -> None:
         position = self._store.claim(standing.key, to)
