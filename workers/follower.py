@@ -78,7 +78,7 @@ class Follower(Background):
             # the two reads of a bucket is read again, whole.
             buckets = self._position(keys)[1]
         self._catalogue.retain(partition, seen)
-        self._positions[partition] = following
+        self._advance(partition, following)
         log.info("codes_loaded", partition=partition, items=len(seen), offset=following)
 
     def _position(self, keys: ItemKeys) -> tuple[int, int]:
@@ -117,7 +117,11 @@ class Follower(Background):
             records += entry.records
             attributes += entry.attributes
         self._catalogue.apply(partition, ids, records, attributes)
+        self._advance(partition, position)
+
+    def _advance(self, partition: int, position: int) -> None:
         self._positions[partition] = position
+        metrics.INDEX_OFFSET.labels(self._partitions[partition].version, partition).set(position)
 
     def _check_for_restore(self) -> None:
         """Load a partition again when its position went back: Redis was restored to an older state."""

@@ -83,6 +83,10 @@ AFFECTED_USERS: Final = Gauge("latentstream_affected_users", "Users whose list h
 QUERIES: Final = Counter("latentstream_queries", "On-demand queries answered.", ["type", "status"], registry=REGISTRY)
 # Items that can be recommended now.
 INDEX_ITEMS: Final = Gauge("latentstream_index_items", "Items in the index.", ["model"], registry=REGISTRY)
+# The offset in `items` up to which the index knows them; the position in Redis minus this is what it is behind.
+INDEX_OFFSET: Final = Gauge(
+    "latentstream_index_offset", "Offset up to which the index follows.", ["model", "partition"], registry=REGISTRY
+)
 # Users whose list waits for an item that is not published.
 WAITING_ITEMS: Final = Gauge(
     "latentstream_waiting_items", "Items that users touched and nobody published yet.", registry=REGISTRY

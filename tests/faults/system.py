@@ -253,7 +253,7 @@ class System:
             self.wait(lambda: self._processed(topic), f"{topic} processed")  # noqa: B023
         self.read()
         # The lists follow the catalogue with the next event of a user, so everybody has one.
-        time.sleep(0.3)
+        self.wait(self._indexed, "the recommenders know all items")
         histories = {
             user: [(item, *touch) for item, touch in history.items()]
             for user, history in self.reference.histories.items()
@@ -263,6 +263,15 @@ class System:
         self.read()
         self.compare()
         self._check_ends()
+
+    def _indexed(self) -> bool:
+        """Return whether all recommenders are as far as the positions of the items."""
+        ends, followed = self.ends(self.topics[0]), {}
+        for worker in self.of("recommender"):
+            for partition in ends:
+                offset = worker.metric("latentstream_index_offset", partition=str(partition))
+                followed[worker.pid, partition] = offset == ends[partition]
+        return all(followed.values())
 
     def _processed(self, topic: str) -> bool:
         self.ensure()
