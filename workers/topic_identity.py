@@ -50,8 +50,8 @@ class TopicIdentity(NamedTuple):
         if self.partitions != found.partitions:
             raise TopicChanged(
                 f"{topic} has {found.partitions} partitions, and what is in Redis was stored when it had "
-                f"{self.partitions}: ids fall into other partitions now, and histories would be divided. Nothing was "
-                "lost. To go on with more partitions, move to a new topic: see 'When a topic changes' in the README"
+                f"{self.partitions}: ids are in other partitions now, and histories would be divided. Nothing is "
+                "lost. To go on, move to new topics with `latentstream export`: see 'When a topic changes' in the README"
             )
         if self.topic_id and found.topic_id and self.topic_id != found.topic_id:
             raise TopicChanged(

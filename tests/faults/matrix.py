@@ -47,8 +47,6 @@ class Fault:
     short: int = 1
     scope: Scope = "workers"
     changes: dict[str, dict[str, Any]] = field(default_factory=dict)
-    # Whether the system goes on afterwards.
-    survives: bool = True
 
 
 @dataclass(slots=True)
@@ -83,7 +81,7 @@ def faults(other_shape: str) -> list[Fault]:
     for role in ROLES:
         found.append(Fault(f"topic made anew, {role}", partial(topic_faults.made_anew, role=role), 4, scope="own"))
         added = partial(topic_faults.partitions_added, role=role)
-        found.append(Fault(f"partition added, {role}", added, 2, scope="own", survives=False))
+        found.append(Fault(f"partition added, {role}", added, 2, scope="own"))
     for how in ("checksum", "truncated", "missing", "shape"):
         inject = partial(topic_faults.poisoned, how=how, other=other_shape)
         found.append(Fault(f"poisoned model: {how}", inject, 5, scope="workers"))
@@ -221,20 +219,11 @@ class _Lane:
 
     def do(self, fault: Fault, times: int) -> None:
         """Inject a fault so many times, and compare."""
-        row, changes = self._matrix.rows[fault.name], fault.changes
-        self.inject(row, [fault.inject] * times, changes, fault.name, survives=fault.survives)
+        self.inject(self._matrix.rows[fault.name], [fault.inject] * times, fault.changes, fault.name)
         if fault.scope == "own":
             self._drop(fault.changes)
 
-    def inject(
-        self,
-        row: Row,
-        injections: Sequence[Inject],
-        changes: dict[str, dict[str, Any]],
-        what: str,
-        *,
-        survives: bool = True,
-    ) -> None:
+    def inject(self, row: Row, injections: Sequence[Inject], changes: dict[str, dict[str, Any]], what: str) -> None:
         """Inject, compare, and note what came of it; a system that is different is given up."""
         key = json.dumps(changes)
         self._seed += 1
@@ -247,10 +236,7 @@ class _Lane:
             events = -system.reference.events
             for one in injections:
                 injected += one(system, chance)
-            if survives:
-                system.settle()
-            else:
-                system.compare()
+            system.settle()
             events += system.reference.events
         except Exception:  # noqa: BLE001 - whatever goes wrong here is a finding
             difference, events = traceback.format_exc(), max(events, 0)

@@ -127,6 +127,27 @@ class System:
         self._read: dict[TopicPartition, int] = {}
         self.publish(self.stream.catalogue())
 
+    def move(self, partitions: int) -> None:
+        """Go on with topics, keys and a reference of their own, as who moves to another number of partitions."""
+        name, events = f"f{uuid.uuid4().hex[:8]}", self.reference.events
+        old = self.settings
+        kafka = {
+            f"{topic}_topic": f"{name}-{topic.replace('_', '-')}"
+            for topic in ("items", "interactions", "dead_letters", "anomalies")
+        }
+        changes: dict[str, Any] = kafka | {"group_prefix": name, "partitions": partitions}
+        self.settings = old.model_copy(
+            update={
+                "kafka": old.kafka.model_copy(update=changes),
+                "redis": old.redis.model_copy(update={"prefix": name}),
+            }
+        )
+        self.client.hset(Keys(name).model, "version", self.reference.bundle.version)
+        self.keys = Keys(name)
+        connections.ensure_topics(self.settings)
+        self.reference = Reference(self.settings, self.reference.bundle, events)
+        self.stream = Stream(self.settings, partitions)
+
     @property
     def topics(self) -> tuple[str, str]:
         """Items and interactions."""

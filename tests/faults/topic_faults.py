@@ -10,7 +10,7 @@ from typing import Final
 from kafka import TopicPartition
 
 from models.registry import Registry
-from tests.faults.points import Role
+from tests.faults.points import ROLES, Role
 from tests.faults.system import Difference, ForkedWorker, System
 from workers import connections
 
@@ -85,7 +85,8 @@ def made_anew(system: System, chance: random.Random, role: Role) -> int:
 
 
 def partitions_added(system: System, chance: random.Random, role: Role) -> int:  # noqa: ARG001
-    """A topic gets a partition: the workers end and say so, those of today and those that are started."""
+    """A topic gets a partition: the workers end and say so; all goes on in new topics, with nothing lost."""
+    system.load(_ITEMS, _INTERACTIONS)
     system.settle()
     topic = system.topics[role == "recommender"]
     worker = system.of(role)[0]
@@ -97,6 +98,26 @@ def partitions_added(system: System, chance: random.Random, role: Role) -> int: 
         admin.close()
     _expect_end(worker, "has 4 partitions, and what is in Redis was stored when it had 3", topic)
     _expect_end(system.start(role), "has 4 partitions, and what is in Redis was stored when it had 3", topic)
+    for other in ROLES:
+        system.stop(other)
+    # Some of these lie in the new partition, and nobody has processed them.
+    system.load(0, _INTERACTIONS)
+    system.read()
+    known = {user: list(history.items()) for user, history in system.reference.histories.items()}
+    files = {kind: system.settings.home / f"{kind}.jsonl" for kind in ("items", "interactions")}
+    for kind, path in files.items():
+        system.command("export", kind, "-o", str(path))
+    items = system.reference.items
+    system.move(partitions=4)
+    for kind, path in files.items():
+        system.command("publish", kind, str(path))
+    system.settle()
+    if {user: list(history.items()) for user, history in system.reference.histories.items()} != known:
+        raise Difference("histories are others in the new topic")
+    if {name: item.event for name, item in system.reference.items.items()} != {
+        name: item.event for name, item in items.items()
+    }:
+        raise Difference("items are others in the new topic")
     return 1
 
 

@@ -21,6 +21,7 @@ from workers.cli import (
     denoise,
     evaluate,
     experiment,
+    export,
     generate,
     inspect,
     positions,
@@ -56,6 +57,7 @@ app.command()(generate.generate)
 app.add_typer(dead_letters.app, name="dead-letters")
 app.command()(anomalies.anomalies)
 app.add_typer(positions.app, name="positions")
+app.add_typer(export.app, name="export")
 app.add_typer(experiment.app, name="experiment")
 app.command()(status.status)
 app.command()(config.config)
