@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any, Final
 
-from schemas.documents import ListQuery
+from schemas.documents import MAX_REASONS, ListQuery
 from schemas.filters import BadFilter, parse_filter
 from workers.profiles import Profile
 from workers.wanted import Wanted
@@ -24,7 +24,8 @@ def wanted_by(query: ListQuery, profiles: Sequence[Profile], never: frozenset[st
     """Return what ``query`` wants, without the items that must ``never`` be in its list.
 
     Raises:
-        BadQuery: there is no such profile, the filter is none, or only a half of a cap is given.
+        BadQuery: there is no such profile, the filter is none, only a half of a cap is given, or too many
+            reasons are asked for.
     """
     rules: dict[str, Any] = {name: getattr(query, name, None) for name in _RULES}
     if query.filter is not None:
@@ -36,6 +37,8 @@ def wanted_by(query: ListQuery, profiles: Sequence[Profile], never: frozenset[st
     wanted = replace(_base(query.profile, profiles), exclude=never | frozenset(query.exclude), **given)
     if (wanted.category is None) != (wanted.per_category is None):
         raise BadQuery("category and per_category go together")
+    if wanted.k * wanted.explain > MAX_REASONS:
+        raise BadQuery(f"k times explain is {wanted.k * wanted.explain:,}, allowed are {MAX_REASONS:,}")
     return wanted
 
 

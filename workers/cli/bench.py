@@ -29,6 +29,7 @@ app = typer.Typer(
 def freshness(
     seconds: Annotated[float, typer.Option(min=10, help="How long the measured load lasts.")] = 60.0,
     rate: Annotated[float, typer.Option(min=1, max=10_000, help="Interactions a second.")] = 200.0,
+    queries: Annotated[float, typer.Option(min=0, max=100_000, help="On-demand queries a second beside them.")] = 0.0,
     as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object on standard output.")] = False,
 ) -> None:
     """Measure how old recommendations are, on real Kafka, Redis and workers.
@@ -46,7 +47,7 @@ def freshness(
     from workers.bench.freshness import measure
 
     console = Console(stderr=True, highlight=False, soft_wrap=True)
-    found = measure(seconds, rate, lambda line: console.print(line, markup=False))
+    found = measure(seconds, rate, queries, lambda line: console.print(line, markup=False))
     if as_json:
         typer.echo(msgspec.json.encode(found))
         return
