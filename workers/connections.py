@@ -13,9 +13,13 @@ from redis.backoff import ExponentialBackoff
 from redis.retry import Retry
 
 from schemas.settings import KafkaSettings, RedisSettings, Settings
+from workers import fetching
 from workers.errors import Repairable
 
 KAFKA_TIMEOUT_MS: Final = 10_000
+FETCH_BYTES: Final = 8 << 20
+# A batch that becomes larger than this, and than some of the largest events, is no honest one.
+_LARGEST_BATCH: Final = 64 << 20
 # A dead letter carries the event and, in its headers, the reason.
 _HEADER_ROOM: Final = 64 * 1024
 # Long enough to look after a holiday; what is marked now stands in Redis however old the event is.
@@ -58,7 +62,7 @@ def redis_client(settings: RedisSettings) -> redis.Redis:
 
 
 def consumer(settings: Settings, group: str | None, **options: Any) -> KafkaConsumer:
-    """Return a consumer that never commits by itself and starts at the beginning.
+    """Return a consumer that never commits by itself and starts at the beginning; what it holds is bounded.
 
     Raises:
         ConnectionFailed: no address, or no answer from it.
@@ -72,8 +76,15 @@ def consumer(settings: Settings, group: str | None, **options: Any) -> KafkaCons
         "heartbeat_interval_ms": settings.kafka.session_timeout_ms // 10,
         "max_poll_interval_ms": settings.kafka.max_poll_interval_ms,
         "max_poll_records": settings.events.batch,
+        # A broker sends so much at a time, and again only when the most of it is processed: this, and as much that is
+        # on its way, is what waits in memory for each broker. Its largest message always fits.
+        "fetch_max_bytes": max(FETCH_BYTES, _largest_message(settings)),
+        # Far less would make many small fetches of a backlog; more would let one partition keep out the others.
+        "max_partition_fetch_bytes": 1 << 20,
     }
-    return _connected(KafkaConsumer, settings.kafka, defaults | options)
+    made: KafkaConsumer = _connected(KafkaConsumer, settings.kafka, defaults | options)
+    fetching.bound(made, largest_batch(settings))
+    return made
 
 
 def producer(settings: Settings, **options: Any) -> KafkaProducer:
@@ -160,6 +171,11 @@ def partitions(client: KafkaConsumer, topics: Sequence[str]) -> dict[str, int]:
             raise ConnectionFailed(f"topic {topic!r} does not exist")
         counts[topic] = len(found)
     return counts
+
+
+def largest_batch(settings: Settings) -> int:
+    """Return how many bytes a batch may decompress to: what is larger is refused as a whole."""
+    return max(_LARGEST_BATCH, 4 * _largest_message(settings))
 
 
 def _largest_message(settings: Settings) -> int:
