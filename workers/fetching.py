@@ -37,6 +37,14 @@ def bound(consumer: KafkaConsumer, largest_batch: int) -> None:
     fetcher.largest_batch = largest_batch
 
 
+def waiting_bytes(consumer: KafkaConsumer) -> int:
+    """Return how much ``consumer`` has fetched that no poll has looked at, in bytes as they came."""
+    fetcher = consumer._fetcher
+    # Copies, because the I/O thread adds to them.
+    waiting = [*fetcher._completed_fetches.copy(), *fetcher._paused_completed_fetches.copy().values()]
+    return sum(len(fetch.partition_data.records or b"") for fetch in waiting)
+
+
 class _LenientText(bytearray):
     """Bytes whose pieces are text, whatever they are."""
 

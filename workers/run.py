@@ -70,6 +70,7 @@ def _encode(
     producer = dead_letters_producer(settings)
     dead_letters, anomalies = DeadLetters(producer, settings), Anomalies(producer, settings)
     encoder = Encoder(settings, client, connections.consumer(settings, "encoder"), dead_letters, anomalies, bundle)
+    encoder.source.lag.publish(settings.kafka.items_topic)
     challenger = Challenger(settings, client, models.challenger)
 
     def superseded() -> bool:
@@ -103,6 +104,7 @@ def _recommend(
     queries = QueryServer(client, keys, settings.recommend, arms, popularity, interactions)
     dead_letters = DeadLetters(dead_letters_producer(settings), settings)
     recommender = Recommender(settings, client, consumer, dead_letters, arms, popularity)
+    recommender.source.lag.publish(settings.kafka.interactions_topic)
 
     def superseded() -> bool:
         queries.check()
