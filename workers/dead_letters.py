@@ -143,4 +143,11 @@ def dead_letters_producer(settings: Settings) -> KafkaProducer:
     Raises:
         ConnectionFailed: no address, or no answer from it.
     """
-    return connections.producer(settings, max_request_size=connections.largest_batch(settings) + _HEADER_ROOM)
+    return connections.producer(
+        settings,
+        max_request_size=connections.largest_batch(settings) + _HEADER_ROOM,
+        # An idempotent one would take nothing more after a record that is too large for the topic. A letter may come
+        # twice anyhow; and with one request at a time they stay in order.
+        enable_idempotence=False,
+        max_in_flight_requests_per_connection=1,
+    )

@@ -121,7 +121,7 @@ def produced_at(record: ConsumerRecord) -> float:
 def _key(record: ConsumerRecord) -> str:
     for name, reason in record.headers:
         if name == UNREAD_HEADER:
-            raise EventTooLarge(str(reason or b"", "utf-8", "replace"))
+            raise EventTooLarge(str(reason or b"it was not looked at", "utf-8", "replace"))
     if record.key is None:
         raise KeyMismatch("the record has no key: it must be the id, which decides the partition")
     try:

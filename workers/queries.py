@@ -13,7 +13,6 @@ import redis
 import structlog
 
 from schemas.documents import (
-    MAX_REQUEST_BYTES,
     ItemsQuery,
     ListQuery,
     QueryReply,
@@ -34,7 +33,7 @@ from workers.histories import dismissed, weighted
 from workers.lookup import find_histories
 from workers.popularity import Popularity
 from workers.profiles import all_profiles
-from workers.query_rules import BadQuery, wanted_by
+from workers.query_rules import BadQuery, decode_request, wanted_by
 from workers.query_stream import QueryStream, Request, address
 from workers.wanted import Ranked, Wanted
 
@@ -44,7 +43,6 @@ RETRY_S: Final = 1.0
 # Replies wait for those of the same reading no longer than this.
 _FINISH_EVERY_S: Final = 0.05
 _TOO_LONG: Final = "busy: other requests took too long, ask again later"
-_REQUEST: Final = msgspec.json.Decoder(QueryRequest)
 
 
 class _Asked(NamedTuple):
@@ -235,21 +233,6 @@ class QueryServer(Background):
             because=ranked.because or [],
             biases=ranked.biases or [],
         )
-
-
-def decode_request(data: bytes) -> QueryRequest:
-    """Return the query in the field ``request`` of an entry.
-
-    Raises:
-        BadQuery: it is none, or too large. Nothing else is raised.
-    """
-    if len(data) > MAX_REQUEST_BYTES:
-        raise BadQuery(f"not a query: it has {len(data):,} bytes, allowed are {MAX_REQUEST_BYTES:,}")
-    try:
-        query: QueryRequest = _REQUEST.decode(data)
-    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
-        raise BadQuery(f"not a query: {error}") from error
-    return query
 
 
 def _together(asked: Sequence[_Asked]) -> list[list[_Asked]]:

@@ -1,4 +1,4 @@
-"""What a query wants: its own rules, or else those of its profile."""
+"""Reading a query, and what it wants: its own rules, or else those of its profile."""
 
 from __future__ import annotations
 
@@ -6,18 +6,36 @@ from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any, Final
 
-from schemas.documents import MAX_REASONS, ListQuery
+import msgspec
+
+from schemas.documents import MAX_REASONS, MAX_REQUEST_BYTES, ListQuery, QueryRequest
 from schemas.filters import BadFilter, parse_filter
 from workers.profiles import Profile
 from workers.wanted import Wanted
 
 # Where neither the query nor a profile says how many.
 K: Final = 10
+_REQUEST: Final = msgspec.json.Decoder(QueryRequest)
 _RULES: Final = ("k", "diversity", "category", "per_category", "explain")
 
 
 class BadQuery(Exception):  # noqa: N818
     """A request that cannot be answered; its message is the reply."""
+
+
+def decode_request(data: bytes) -> QueryRequest:
+    """Return the query in the field ``request`` of an entry.
+
+    Raises:
+        BadQuery: it is none, or too large. Nothing else is raised.
+    """
+    if len(data) > MAX_REQUEST_BYTES:
+        raise BadQuery(f"not a query: it has {len(data):,} bytes, allowed are {MAX_REQUEST_BYTES:,}")
+    try:
+        query: QueryRequest = _REQUEST.decode(data)
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
+        raise BadQuery(f"not a query: {error}") from error
+    return query
 
 
 def wanted_by(query: ListQuery, profiles: Sequence[Profile], never: frozenset[str] = frozenset()) -> Wanted:
