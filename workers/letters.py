@@ -16,6 +16,7 @@ from workers.dead_letters import (
     HEADER_TIMESTAMP,
     HEADER_TOPIC,
 )
+from workers.fetching import UNREAD_HEADER
 
 PREVIEW_BYTES: Final = 200
 
@@ -25,7 +26,8 @@ Origin = tuple[str, int, int]
 class Letter(NamedTuple):
     """What a dead letter tells, without the whole value.
 
-    Where it is ``cut``, only the beginning of the event fitted into it. ``event_ms`` is the time of the event's record.
+    Where it is ``cut``, it does not hold the event: only the beginning of it, or a whole batch as it was.
+    ``event_ms`` is the time of the event's record.
     """
 
     topic: str
@@ -79,7 +81,7 @@ def read_letter(record: ConsumerRecord) -> Letter:
         key=record.key,
         value_start=None if value is None else value[:PREVIEW_BYTES],
         value_bytes=max(number(HEADER_CUT), len(value or b"")),
-        cut=HEADER_CUT in headers,
+        cut=HEADER_CUT in headers or UNREAD_HEADER in headers,
         written_ms=record.timestamp,
         event_ms=None if (event_ms := number(HEADER_TIMESTAMP)) < 0 else event_ms,
     )

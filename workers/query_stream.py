@@ -155,13 +155,13 @@ class QueryStream:
     def _look_after(self) -> None:
         """Cut off what nobody waits for, bound what is left, and reply for servers that are gone."""
         now_ms, _ = self._now_and_length()
-        oldest = int(now_ms - 1000 * self._settings.query_timeout_s)
+        oldest = max(int(now_ms - 1000 * self._settings.query_timeout_s), 0)
         pipeline = self._redis.pipeline(transaction=False)
         pipeline.xtrim(self._keys.queries, minid=oldest, approximate=False)
         pipeline.xtrim(self._keys.queries, maxlen=MAX_QUEUED)
         metrics.QUERIES.labels("any", "expired").inc(sum(pipeline.execute()))
         claimed = self._redis.xautoclaim(self._keys.queries, GROUP, self._name, TAKE_OVER_MS, count=BATCH)
-        self.turn_away([Request(entry, fields.get(b"request", b"")) for entry, fields in claimed[1] if entry], _LOST)
+        self.turn_away([Request(entry, fields.get(b"request", b"")) for entry, fields in claimed[1] if fields], _LOST)
 
     def _now_and_length(self) -> tuple[float, int]:
         """Return the time of Redis in milliseconds, by which entries are named, and how many there are."""

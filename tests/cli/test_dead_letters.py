@@ -254,12 +254,18 @@ def test_letters_that_cannot_go_back_are_passed_over(run_real: Run, settings: Se
     written.write(settings.kafka.dead_letters_topic, b"key", b"value")
     large = b"x" * (settings.events.max_bytes + 1)
     written.write_and_refuse(settings.kafka.items_topic, b"1", large, MalformedEvent("too large"))
+    origin = [("dead-letter-topic", settings.kafka.interactions_topic.encode()), ("dead-letter-offset", b"7")]
+    written.write(settings.kafka.dead_letters_topic, b"1", b"begins", [*origin, ("dead-letter-value-bytes", b"900000")])
     result = run_real("dead-letters", "replay")
     assert result.exit_code == 0, result.output
     assert "0 events published again" in result.stderr
     assert "2 not from the topics in the settings" in result.stderr
-    assert "1 larger than" in result.stderr
+    assert "2 not whole, or larger than" in result.stderr
     assert len(written.read(settings.kafka.items_topic)) == 1
+    shown = run_real("dead-letters", "show", settings.kafka.interactions_topic, "0", "7")
+    assert isinstance(shown.exception, CommandFailed)
+    shown = run_real("dead-letters", "show", "--topic", settings.kafka.interactions_topic)
+    assert "900,000 bytes, of which the letter has the first 6" in shown.stdout
 
 
 def test_what_was_not_acknowledged_is_replayed_next_time(

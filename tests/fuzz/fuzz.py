@@ -38,8 +38,12 @@ def fuzz_one(name: str, arguments: list[str]) -> None:
 
 def fuzz_all(runs: int, directory: Path) -> int:
     """Run every target ``runs`` times, one after the other; return how many of them failed."""
-    from tests.fuzz.targets import TARGETS
+    from tests.fuzz.targets import FIELDS, TARGETS
 
+    words = directory / "words"
+    words.parent.mkdir(parents=True, exist_ok=True)
+    # libFuzzer does not see into the decoders, which are in C, and would hardly find the names of fields by itself.
+    words.write_text("".join(f'"{word}"\n' for field in FIELDS for word in (field, f'\\"{field}\\": ')))
     total, crashes = 0, 0
     for name, target in TARGETS.items():
         own = directory / name
@@ -49,6 +53,7 @@ def fuzz_all(runs: int, directory: Path) -> int:
             (corpus / f"seed-{number}").write_bytes(seed)
         limits = [f"-timeout={SECONDS}", f"-rss_limit_mb={MEGABYTES}", f"-max_len={LONGEST}"]
         options = [f"-runs={runs}", *limits, f"-artifact_prefix={own}/", "-print_final_stats=1", "-verbosity=0"]
+        options.append(f"-dict={words}")
         log = own / "log"
         with log.open("wb") as out:
             command = [sys.executable, "-m", "tests.fuzz.fuzz", "--target", name, *options, str(corpus)]

@@ -10,7 +10,7 @@ import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-from tests.fuzz.targets import TARGETS
+from tests.fuzz.targets import FIELDS, TARGETS
 
 # What has been trouble somewhere: put in place of, or between, what is right.
 SNIPPETS = (
@@ -66,36 +66,7 @@ values: st.SearchStrategy[Any] = st.recursive(
     lambda inner: st.lists(inner, max_size=4) | st.dictionaries(text, inner, max_size=4),
     max_leaves=12,
 )
-fields = st.sampled_from(
-    [
-        "item_id",
-        "user_id",
-        "features",
-        "dtype",
-        "image",
-        "attributes",
-        "available",
-        "schema_version",
-        "kind",
-        "weight",
-        "timestamp",
-        "score",
-        "id",
-        "type",
-        "k",
-        "filter",
-        "exclude",
-        "profile",
-        "item_ids",
-        "and",
-        "or",
-        "not",
-        "in",
-        "gt",
-        "lte",
-        "genre",
-    ]
-)
+fields = st.sampled_from(FIELDS)
 documents = st.dictionaries(fields, values, max_size=8)
 packable: st.SearchStrategy[Any] = st.recursive(
     st.none()

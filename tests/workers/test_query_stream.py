@@ -9,10 +9,11 @@ from typing import Any, cast
 import pytest
 import redis
 
-from schemas.documents import MAX_QUEUED, QueryReply
+from schemas.documents import MAX_QUEUED, QueryReply, TrendingQuery
 from schemas.keys import Keys
 from schemas.settings import RecommendSettings, Settings
 from workers import metrics, query_stream
+from workers.query_client import NoAnswer, QueryClient
 from workers.query_stream import BATCH, GROUP, QueryStream, Request
 
 WAIT_S, TIMEOUT_S = 1.0, 10.0
@@ -118,6 +119,16 @@ def test_the_stream_does_not_grow_beyond_its_bound(stream: QueryStream, redis_cl
     assert len(stream.read()) == BATCH
     # Redis cuts off whole nodes of a hundred entries.
     assert MAX_QUEUED <= redis_client.xlen(keys.queries) < MAX_QUEUED + 200
+
+
+def test_an_asker_bounds_the_stream_where_nobody_serves(
+    settings: Settings, redis_client: redis.Redis, keys: Keys
+) -> None:
+    ask(redis_client, keys, numbered("x", MAX_QUEUED + 1500))
+    hasty = settings.model_copy(update={"recommend": RecommendSettings(query_timeout_s=0.01)})
+    with pytest.raises(NoAnswer):
+        QueryClient(redis_client, hasty).ask(TrendingQuery(id="mine"))
+    assert MAX_QUEUED - 1 <= redis_client.xlen(keys.queries) < MAX_QUEUED + 200
 
 
 def test_the_request_of_a_server_that_died_is_told_and_tried_no_more(

@@ -43,6 +43,9 @@ def freshness(
 
     item_to_index_ms: from handing a new item to the Kafka producer until the query `similar` for it is
     answered, asked every 10 ms.
+
+    queries (with --queries): so many are sent a second, whatever comes back; ok_ms and busy_ms are the times until
+    somebody among them who asks one after the other was answered, or told that all are busy.
     """
     from workers.bench.freshness import measure
 
@@ -56,6 +59,10 @@ def freshness(
             f"{name}: p50 {summary.p50:.0f} ms, p90 {summary.p90:.0f} ms, p99 {summary.p99:.0f} ms, "
             f"longest {summary.max:.0f} ms ({summary.samples:,} measured, {summary.missing} missing)"
         )
+    asked = found.queries
+    for name, took in () if asked is None else (("answered", asked.ok_ms), ("told busy", asked.busy_ms)):
+        if took is not None:
+            typer.echo(f"{name}: p50 {took.p50:.0f} ms, p99 {took.p99:.0f} ms ({took.samples:,} measured)")
     typer.echo(f"at {found.interactions_per_s:g} interactions/s and {found.items_per_s:g} items/s, {found.data}")
 
 

@@ -184,7 +184,7 @@ def _report(result: Replayed, *, interrupted: bool) -> None:
             (result.filtered, "not asked for"),
             (result.overtaken, "overtaken by newer events (--overtaken publishes them as well)"),
             (result.foreign, "not from the topics in the settings"),
-            (result.too_large, "larger than LATENTSTREAM_EVENTS__MAX_BYTES, or cut"),
+            (result.too_large, "not whole, or larger than LATENTSTREAM_EVENTS__MAX_BYTES"),
         )
         if count
     ]
@@ -219,7 +219,8 @@ def _fields(whole: _Whole) -> list[tuple[str, str]]:
     for name, header in record.headers:
         if name not in HEADERS:
             rows.append((f"header {name}", "null" if header is None else terminal.printable_bytes(header, len(header))))
-    beginning = f", of which the letter has the first {len(record.value or b''):,}" if letter.cut else ""
+    has = len(record.value or b"")
+    beginning = f", of which the letter has the first {has:,}" if has < letter.value_bytes else ""
     rows.append(("value", f"{letter.value_bytes:,} bytes{beginning}"))
     return rows
 
