@@ -45,49 +45,14 @@ from workers.query_rules import BadQuery, decode_request, wanted_by
 from workers.query_stream import address
 
 MAX_BYTES: Final = 1 << 20
-FIELDS: Final = [
-    "item_id",
-    "user_id",
-    "features",
-    "dtype",
-    "image",
-    "shape",
-    "data",
-    "attributes",
-    "available",
-    "schema_version",
-    "kind",
-    "weight",
-    "timestamp",
-    "score",
-    "error",
-    "model",
-    "topic",
-    "partition",
-    "offset",
-    "id",
-    "type",
-    "k",
-    "filter",
-    "exclude",
-    "profile",
-    "diversity",
-    "category",
-    "per_category",
-    "explain",
-    "item_ids",
-    "and",
-    "or",
-    "not",
-    "in",
-    "gt",
-    "gte",
-    "lt",
-    "lte",
-    "genre",
-    "price",
-    "tags",
-]
+# fmt: off
+FIELDS: Final = (
+    "item_id", "user_id", "features", "dtype", "image", "shape", "data", "attributes", "available", "schema_version",
+    "kind", "weight", "timestamp", "score", "error", "model", "topic", "partition", "offset", "id", "type", "k",
+    "filter", "exclude", "profile", "diversity", "category", "per_category", "explain", "item_ids",
+    "and", "or", "not", "in", "gt", "gte", "lt", "lte", "genre", "price", "tags",
+)
+# fmt: on
 INPUT_SHAPE: Final = (2, 2)
 _PROFILES: Final = all_profiles(RecommendSettings())
 _ITEMS: Final[tuple[dict[str, Attribute], ...]] = (

@@ -76,7 +76,7 @@ class _Whole(NamedTuple):
 def show(
     event: Annotated[
         list[str] | None,
-        typer.Argument(metavar="[TOPIC PARTITION OFFSET]", help="Where the event stands, as `list` shows it."),
+        typer.Argument(metavar="TOPIC PARTITION OFFSET", help="Where the event stands, as `list` shows it."),
     ] = None,
     topic: Topic = None,
     reason: Reason = None,
