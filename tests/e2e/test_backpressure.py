@@ -19,8 +19,8 @@ from workers.fetching import POLL_BYTES
 from workers.lookup import find_histories
 
 USERS = 50
-EVENTS = 20_000
-# No worker looks at it, but has to hold it: together some 400 MB, far less on the wire.
+EVENTS = 10_000
+# No worker looks at it, but has to hold it: together some 200 MB, far less on the wire.
 PADDING = "x" * 20_000
 BOMBS = 4
 BOMB_BYTES = 70_000_000

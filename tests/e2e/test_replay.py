@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import subprocess
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any
 
 import msgspec
@@ -24,6 +26,18 @@ PADDING = "x" * 2000
 
 def _with_max_bytes(settings: Settings, max_bytes: int) -> Settings:
     return settings.model_copy(update={"events": settings.events.model_copy(update={"max_bytes": max_bytes})})
+
+
+@contextmanager
+def _workers(settings: Settings) -> Iterator[None]:
+    """Run both workers; they start at the same time, and what is published waits for them."""
+    with (
+        worker_process(settings, "encoder", wait_ready=False) as encoder,
+        worker_process(settings, "recommender", wait_ready=False) as recommender,
+    ):
+        yield
+        encoder.wait_ready()
+        recommender.wait_ready()
 
 
 def _replay(settings: Settings) -> str:
@@ -70,7 +84,7 @@ def test_a_replay_after_a_fix_ends_where_it_would_be_without_the_fault(
         {"user_id": "u", "item_id": "weighed anew", "weight": 3.0},
     ]
     written_ms = {}
-    with worker_process(old, "encoder"), worker_process(old, "recommender"):
+    with _workers(old):
         publish(old, items)
         producer = connections.producer(old)
         producer.send(old.kafka.items_topic, key=b"deleted", value=None).get(timeout=30)
@@ -81,7 +95,7 @@ def test_a_replay_after_a_fix_ends_where_it_would_be_without_the_fault(
             written_ms[touch["item_id"]] = sent.timestamp
         producer.close()
         progress.wait()
-    with worker_process(new, "encoder"), worker_process(new, "recommender"):
+    with _workers(new):
         said = _replay(new)
         assert "5 events published again; passed over: 4 overtaken by newer events" in said
         progress.wait()

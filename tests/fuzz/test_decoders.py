@@ -86,14 +86,14 @@ packable: st.SearchStrategy[Any] = st.recursive(
 
 
 @pytest.mark.parametrize("name", TARGETS)
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=100, deadline=None)
 @given(data=st.data())
 def test_events_with_edits(name: str, data: st.DataObject) -> None:
     TARGETS[name].run(data.draw(mutated(TARGETS[name].seeds)))
 
 
 @pytest.mark.parametrize("name", TARGETS)
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=60, deadline=None)
 @given(document=documents | values)
 def test_json_of_any_shape(name: str, document: Any) -> None:
     written = json.dumps(document).encode()
@@ -102,7 +102,7 @@ def test_json_of_any_shape(name: str, document: Any) -> None:
 
 
 @pytest.mark.parametrize("name", ["item", "interaction", "anomaly", "records"])
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=60, deadline=None)
 @given(document=st.dictionaries(fields, packable, max_size=8) | packable)
 @example({"item_id": "a", "attributes": {"x": msgpack.Timestamp(1, 1)}})
 @example({"item_id": "a", "attributes": {1: 2}})
