@@ -157,6 +157,11 @@ class Keys:
         return f"{self.prefix}:experiment"
 
     @property
+    def topics(self) -> str:
+        """Hash: topic -> id and number of partitions of the topic that the positions belong to."""
+        return f"{self.prefix}:topics"
+
+    @property
     def epoch(self) -> str:
         """Counter: epochs are unique over all partitions, so that lists compare across them."""
         return f"{self.prefix}:epoch"

@@ -46,7 +46,14 @@ class KafkaSettings(Section):
     sasl_username: str | None = Field(None, description="With SASL_PLAINTEXT or SASL_SSL.")
     sasl_password: SecretStr | None = Field(None, description="With SASL_PLAINTEXT or SASL_SSL.")
     ssl_cafile: Path | None = Field(None, description="Certificate authority, with SSL or SASL_SSL.")
-    session_timeout_ms: int = Field(45_000, ge=6_000, description="A worker silent for longer loses its partitions.")
+    session_timeout_ms: int = Field(
+        45_000, ge=1_000, description="A worker silent for longer loses its partitions. Brokers want 6,000 or more."
+    )
+    assignment: Literal["eager", "cooperative"] = Field(
+        "eager",
+        description="How partitions are divided when a worker comes or goes: all of them anew, or only those that "
+        "move. The same for all workers of a group; stop them all to change it.",
+    )
     max_poll_interval_ms: int = Field(300_000, ge=10_000, description="So does one that is stuck for longer.")
 
 

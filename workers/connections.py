@@ -8,6 +8,8 @@ from typing import Any, Final
 
 import redis
 from kafka import KafkaAdminClient, KafkaConsumer, KafkaProducer
+from kafka.coordinator.assignors.cooperative_sticky import CooperativeStickyAssignor
+from kafka.coordinator.assignors.range import RangePartitionAssignor
 from kafka.errors import KafkaError, TopicAlreadyExistsError
 from redis.backoff import ExponentialBackoff
 from redis.retry import Retry
@@ -20,10 +22,14 @@ KAFKA_TIMEOUT_MS: Final = 10_000
 FETCH_BYTES: Final = 8 << 20
 # A batch that becomes larger than this, and than some of the largest events, is no honest one.
 _LARGEST_BATCH: Final = 64 << 20
+METADATA_MAX_AGE_MS: Final = 15_000
+_RECONNECT_MS: Final = 2_000
 # A dead letter carries the event and, in its headers, the reason.
 _HEADER_ROOM: Final = 64 * 1024
 # Long enough to look after a holiday; what is marked now stands in Redis however old the event is.
 _ANOMALIES_KEPT_MS: Final = 30 * 24 * 3600 * 1000
+
+_ASSIGNORS: Final = {"eager": [RangePartitionAssignor], "cooperative": [CooperativeStickyAssignor]}
 
 
 class ConnectionFailed(Repairable):
@@ -62,7 +68,10 @@ def redis_client(settings: RedisSettings) -> redis.Redis:
 
 
 def consumer(settings: Settings, group: str | None, **options: Any) -> KafkaConsumer:
-    """Return a consumer that never commits by itself and starts at the beginning; what it holds is bounded.
+    """Return a consumer that never commits by itself; what it holds is bounded.
+
+    Without a ``group`` it starts at the beginning. The members of a group seek to where they begin, and what they
+    ask for is never replaced by something else: a gap is an OffsetOutOfRangeError, not silence.
 
     Raises:
         ConnectionFailed: no address, or no answer from it.
@@ -70,8 +79,11 @@ def consumer(settings: Settings, group: str | None, **options: Any) -> KafkaCons
     defaults: dict[str, Any] = {
         "group_id": group and f"{settings.kafka.group_prefix}-{group}",
         "enable_auto_commit": False,
-        "auto_offset_reset": "earliest",
+        "auto_offset_reset": "none" if group else "earliest",
+        # So soon it is noticed that a topic was made anew, or has more partitions.
+        "metadata_max_age_ms": METADATA_MAX_AGE_MS,
         "allow_auto_create_topics": False,
+        "partition_assignment_strategy": _ASSIGNORS[settings.kafka.assignment],
         "session_timeout_ms": settings.kafka.session_timeout_ms,
         "heartbeat_interval_ms": settings.kafka.session_timeout_ms // 10,
         "max_poll_interval_ms": settings.kafka.max_poll_interval_ms,
@@ -97,6 +109,8 @@ def producer(settings: Settings, **options: Any) -> KafkaProducer:
         "acks": "all",
         "enable_idempotence": True,
         "compression_type": "lz4",
+        # The main loop waits for it where a topic or its leader is missing, and then says so and tries again.
+        "max_block_ms": KAFKA_TIMEOUT_MS,
         "max_request_size": _largest_message(settings),
     }
     return _connected(KafkaProducer, settings.kafka, defaults | options)
@@ -191,6 +205,8 @@ def _connected(kind: Any, kafka: KafkaSettings, options: dict[str, Any]) -> Any:
     options |= {
         "bootstrap_servers": kafka.bootstrap_servers.split(","),
         "security_protocol": kafka.security_protocol,
+        # A broker that comes back is found soon; by default attempts become 30 s apart.
+        "reconnect_backoff_max_ms": _RECONNECT_MS,
     }
     if kafka.ssl_cafile:
         try:

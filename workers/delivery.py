@@ -13,6 +13,7 @@ partition has an old epoch and is refused at 3.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final, NamedTuple
@@ -97,6 +98,24 @@ class PositionStore:
                 return Position(*stored)
             # Another worker was faster, or Redis was restored and the counter is behind: pass the owner.
             self._redis.incrby(self._keys.epoch, max(stored[0] - epoch, 0))
+
+    def standing(self, position_keys: Sequence[str]) -> list[tuple[int, int]]:
+        """Return the epoch and the next offset of each position as it is stored, -1 where there is none."""
+        pipeline = self._redis.pipeline(transaction=False)
+        for key in position_keys:
+            pipeline.hmget(key, "epoch", "next")
+        return [(int(epoch or -1), int(following or -1)) for epoch, following in pipeline.execute()]
+
+    def first_known(self, topic: str, identity: str) -> str:
+        """Return the identity under which positions of ``topic`` were stored first, ``identity`` if none were."""
+        pipeline = self._redis.pipeline(transaction=False)
+        pipeline.hsetnx(self._keys.topics, topic, identity)
+        pipeline.hget(self._keys.topics, topic)
+        return str(pipeline.execute()[1], "utf-8")
+
+    def take_over(self, topic: str, identity: str) -> None:
+        """Store positions under another identity of ``topic`` from now on."""
+        self._redis.hset(self._keys.topics, topic, identity)
 
     def commit(self, batch: Batch, position: Position, following: int) -> None:
         """Write ``batch`` and move the position to the offset ``following``.

@@ -22,18 +22,20 @@ log = structlog.get_logger()
 
 MODEL_CHECK_S: Final = 1.0
 WAIT_LOG_S: Final = 30.0
+REFUSED_S: Final = 30.0
 
 
 class Models:
-    """Watches the pointers. What cannot be loaded is refused once, loudly, and what runs goes on."""
+    """Watches the pointers. What cannot be loaded is refused, loudly, and what runs goes on."""
 
     def __init__(self, client: redis.Redis, keys: Keys, registry: Registry) -> None:
         self._redis = client
         self._keys = keys
         self._registry = registry
         self._checked_at = 0.0
-        # Version -> whether its bundle could be loaded.
-        self._looked_at: dict[str, bool] = {}
+        self._accepted: set[str] = set()
+        # Version -> when it is looked at again: its files may only not have arrived yet.
+        self._refused: dict[str, float] = {}
         # What was last said of an experiment that is none.
         self._said = ""
 
@@ -59,10 +61,12 @@ class Models:
         self._checked_at = time.monotonic()
         return True
 
-    def newer(self, than: str) -> str | None:
-        """Return the promoted version if it is not ``than`` and can be loaded."""
+    def newer(self, running: Bundle) -> str | None:
+        """Return the promoted version if it is another than that of ``running`` and can take its place."""
         version = current_version(self._redis, self._keys)
-        return version if version is not None and version != than and self._loads(version) else None
+        if version is None or version == running.version or not self._fits(version, running):
+            return None
+        return version
 
     def encoded_as_far(self, version: str, than: str, partitions: int) -> bool:
         """Return whether the items under ``version`` are encoded as far as under ``than``."""
@@ -73,21 +77,21 @@ class Models:
         positions = [int(position or 0) for position in pipeline.execute()]
         return all(new >= old for new, old in zip(positions[::2], positions[1::2], strict=True))
 
-    def experiment(self, control: str) -> Experiment | None:
-        """Return the experiment against the version ``control``, if its challenger can be loaded."""
+    def experiment(self, control: Bundle) -> Experiment | None:
+        """Return the experiment against the model ``control``, if its challenger can be loaded."""
         try:
             found = read_experiment(self._redis, self._keys)
         except BadExperiment as error:
             self._say(str(error))
             return None
-        if found is None or not self._loads(found.challenger):
+        if found is None or not self._fits(found.challenger, control):
             return None
-        if found.control != control:
+        if found.control != control.version:
             self._say(f"its control is {found.control}, which is not the current model")
             return None
         return found
 
-    def live_experiment(self, control: str, partitions: int) -> Experiment | None:
+    def live_experiment(self, control: Bundle, partitions: int) -> Experiment | None:
         """Return the experiment once its challenger knows the items, and say so in Redis.
 
         From then on it stays live: the challenger may be behind for a moment, and lists must not change with that.
@@ -104,18 +108,31 @@ class Models:
         """Return the model of an experiment that :meth:`experiment` has given."""
         return self._registry.load(experiment.challenger)
 
-    def _loads(self, version: str) -> bool:
-        """A damaged bundle must not take the service down: the old one goes on."""
-        if version not in self._looked_at:
+    def _fits(self, version: str, running: Bundle) -> bool:
+        """A damaged bundle, or one for other items, must not take the service down: the old one goes on."""
+        if version not in self._accepted and time.monotonic() >= self._refused.get(version, 0.0):
             try:
-                self._registry.load(version)
-                self._looked_at[version] = True
+                _require_same_input(self._registry.load(version), running)
+                self._accepted.add(version)
             except BundleError as error:
-                log.error("model_refused", version=version, reason=str(error))
-                self._looked_at[version] = False
-        return self._looked_at[version]
+                log.error("model_refused", version=version, reason=str(error), running=running.version)
+                self._refused[version] = time.monotonic() + REFUSED_S
+        return version in self._accepted
 
     def _say(self, reason: str) -> None:
         if reason != self._said:
             self._said = reason
             log.warning("experiment_ignored", reason=reason)
+
+
+def _require_same_input(model: Bundle, running: Bundle) -> None:
+    """Raise BundleError where ``model`` could encode nothing of what ``running`` encodes."""
+    if model.content is None or running.content is None:
+        return
+    shape, known = (" x ".join(map(str, content.input_shape)) for content in (model.content, running.content))
+    if shape != known:
+        raise BundleError(
+            f"the model {model.version} takes features of {shape}, and the items have {known} as {running.version} "
+            "takes them: every item would become a dead letter. Promote a model for these items; if the features "
+            "really are others from now on, publish all items anew and restart the workers"
+        )

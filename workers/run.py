@@ -76,8 +76,8 @@ def _encode(
     def superseded() -> bool:
         if not models.due():
             return False
-        challenger.follow(models.experiment(bundle.version))
-        return models.newer(bundle.version) is not None
+        challenger.follow(models.experiment(bundle))
+        return models.newer(bundle) is not None
 
     try:
         health.not_ready = None
@@ -96,7 +96,7 @@ def _recommend(
     consumer = connections.consumer(settings, "recommender")
     topics = (settings.kafka.items_topic, settings.kafka.interactions_topic)
     items, interactions = (connections.partitions(consumer, [topic])[topic] for topic in topics)
-    experiment = models.live_experiment(bundle.version, items)
+    experiment = models.live_experiment(bundle, items)
     arms = _arms(settings, client, bundle, experiment, models)
     control = arms.control.catalogue
     followers = [Follower(client, keys, arm.version, items, arm.catalogue) for arm in arms]
@@ -113,10 +113,10 @@ def _recommend(
         if not models.due():
             return False
         # The old lists stay until every item is encoded under the new model.
-        version = models.newer(bundle.version)
+        version = models.newer(bundle)
         if version is not None and models.encoded_as_far(version, bundle.version, items):
             return True
-        return models.live_experiment(bundle.version, items) != experiment
+        return models.live_experiment(bundle, items) != experiment
 
     for follower in followers:
         follower.start()

@@ -17,6 +17,7 @@ from workers import metrics
 from workers.delivery import Batch, Moved, Position, PositionStore, Refused
 from workers.errors import Repairable
 from workers.lag import Lag
+from workers.topic_identity import TopicIdentity
 
 log = structlog.get_logger()
 
@@ -24,10 +25,12 @@ log = structlog.get_logger()
 COMMIT_INTERVAL_S: Final = 1.0
 CLOSE_TIMEOUT_MS: Final = 5_000
 METADATA_TIMEOUT_MS: Final = 10_000
+# So soon an idle worker notices that Redis was restored to an older state, or that its partitions have a new owner.
+CHECK_INTERVAL_S: Final = 1.0
 
 
 class PositionOutOfRange(Repairable):
-    """The stored position is outside what the topic holds: it was truncated or made anew."""
+    """The stored position is outside what the topic holds: it was truncated."""
 
 
 @dataclass(slots=True)
@@ -63,6 +66,9 @@ class _PausedUntilClaimed(ConsumerRebalanceListener):  # type: ignore[misc]  # k
         assigned = list(assigned)
         if self.consumer is not None and assigned:
             self.consumer.pause(*assigned)
+            # Any offset: without one the consumer would ask Kafka where to begin.
+            for partition in assigned:
+                self.consumer.seek(partition, 0)
         self.unclaimed |= {partition.partition for partition in assigned}
 
     def on_partitions_revoked(self, revoked: Iterable[TopicPartition]) -> None:
@@ -96,6 +102,7 @@ class Source:
         self._listener = _PausedUntilClaimed()
         self._listener.consumer = consumer
         self._committed_at = 0.0
+        self._check_due = 0.0
         self._uncommitted: dict[int, int] = {}
         self.owned: dict[int, Owned] = {}
         self.lag = Lag()
@@ -105,12 +112,13 @@ class Source:
         """Return new records of each claimed partition; claims partitions that were just assigned.
 
         Raises:
-            PositionOutOfRange: a stored position does not fit the topic.
+            PositionOutOfRange, TopicChanged: a stored position does not fit the topic.
             redis.RedisError, KafkaError: a claim failed and will be tried again at the next poll.
         """
         finish_joining(self._consumer)
         polled = self._consumer.poll(timeout_ms=int(timeout_s * 1000))
         self._drop_unassigned()
+        self._check_standing()
         newly = self._claim_assigned()
         self._commit_to_kafka()
         batches = [
@@ -168,9 +176,35 @@ class Source:
             log.info("partition_dropped", topic=self._topic, partition=partition)
             self._release(partition)
 
+    def _check_standing(self) -> None:
+        """Release what is no longer in Redis as we left it; without events, nothing else would tell."""
+        if not self.owned or time.monotonic() < self._check_due:
+            return
+        self._check_topic()
+        owners = list(self.owned.values())
+        for owned, (epoch, following) in zip(owners, self._store.standing([one.key for one in owners]), strict=True):
+            if (epoch, following) != (owned.position.epoch, owned.position.next):
+                log.warning(
+                    "position_changed",
+                    topic=self._topic,
+                    partition=owned.partition,
+                    reason=f"in Redis are epoch {epoch} and offset {following}, not ours, {owned.position.epoch} and "
+                    f"{owned.position.next}: it has a new owner, or Redis was restored to an older state",
+                )
+                self._release(owned.partition)
+        self._check_due = time.monotonic() + CHECK_INTERVAL_S
+
+    def _check_topic(self) -> None:
+        found = TopicIdentity.of(self._consumer, self._topic)
+        if found is not None:
+            stored = self._store.first_known(self._topic, str(found))
+            TopicIdentity.parse(stored).require_same(self._topic, found)
+
     def _claim_assigned(self) -> set[int]:
         """Claim, seek and resume what was assigned; return the partitions."""
         newly: set[int] = set()
+        if self._listener.unclaimed:
+            self._check_topic()
         for partition in sorted(self._listener.unclaimed):
             target = self._topic_partition(partition)
             # An eager rebalance hands the same partition out again: it is claimed anew all the same.
@@ -200,10 +234,9 @@ class Source:
         end = self._consumer.end_offsets([target], timeout_ms=METADATA_TIMEOUT_MS)[target]
         if not first <= position.next <= end:
             raise PositionOutOfRange(
-                f"{target.topic}[{target.partition}] holds offsets {first} to {end}, and the position in Redis "
-                f"(key {key}, field next) is {position.next}: the topic was truncated or made anew. To accept the "
-                f"gap, set that field to {first}, delete the change log beside it (the same key with :log at its end, "
-                "if there is one) and restart; to begin from nothing, delete all keys of the prefix"
+                f"{target.topic}[{target.partition}] holds offsets {first} to {end}, and the position in Redis is "
+                f"{position.next}: {_what_is_gone(first, position.next, end)}. To go on without them, run "
+                f"`latentstream positions accept {target.topic}`; to begin from nothing, delete all keys of the prefix"
             )
         return Owned(target.partition, key, position)
 
@@ -219,6 +252,12 @@ class Source:
         if self._uncommitted and time.monotonic() - self._committed_at > COMMIT_INTERVAL_S:
             self._committed_at = time.monotonic()
             self._consumer.commit_async(self._kafka_offsets(), callback=_log_failed_commit)
+
+
+def _what_is_gone(first: int, position: int, end: int) -> str:
+    if position < first:
+        return f"{first - position} events were removed before they were processed (by retention or by hand)"
+    return f"the topic has lost its last {position - end} events, which were processed"
 
 
 def finish_joining(consumer: KafkaConsumer) -> None:

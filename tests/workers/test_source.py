@@ -98,7 +98,7 @@ def test_a_position_outside_the_topic_is_said_clearly(
     for partition in range(settings.kafka.partitions):
         redis_client.hset(keys.users(partition).position, mapping={"next": 10_000, "epoch": 1, "ids": 0, "buckets": 1})
     source = _source(settings, redis_client, consumer)
-    with pytest.raises(PositionOutOfRange, match=r"holds offsets 0 to \d+, and the position in Redis .* is 10000"):
+    with pytest.raises(PositionOutOfRange, match=r"holds offsets 0 to \d+, .* is 10000: the topic has lost"):
         _read(source, 0.1, commit=True)
 
 

@@ -23,6 +23,7 @@ from workers.cli import (
     experiment,
     generate,
     inspect,
+    positions,
     publish,
     recommend,
     stack,
@@ -54,6 +55,7 @@ app.command()(denoise.denoise)
 app.command()(generate.generate)
 app.add_typer(dead_letters.app, name="dead-letters")
 app.command()(anomalies.anomalies)
+app.add_typer(positions.app, name="positions")
 app.add_typer(experiment.app, name="experiment")
 app.command()(status.status)
 app.command()(config.config)
