@@ -13,6 +13,7 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
+from contextlib import AbstractContextManager, nullcontext
 from typing import Any, Final, Generic, TypeVar
 
 import numpy as np
@@ -26,6 +27,8 @@ from schemas.filters import And, Filter, Not, OneOf, Or, Range, as_number
 _COLUMNS: Final = 256
 # So few stale entries are never swept out.
 _STALE: Final = 100_000
+# So many values are compared one by one.
+_COMPARED: Final = 16
 
 _Number = TypeVar("_Number", bound=np.generic)
 
@@ -63,22 +66,37 @@ class AttributeColumns:
         if self._appended > self._swept + _STALE:
             self._sweep()
 
-    def mask(self, condition: Filter) -> Mask:
-        """Return which slots match, bool ``[size]``; of slots without attributes those that match with none."""
+    def mask(self, condition: Filter, guard: AbstractContextManager[object] | None = None) -> Mask:
+        """Return which slots match, bool ``[size]``; of slots without attributes those that match with none.
+
+        With a ``guard`` each condition is looked up inside of it and the guard left between them, so that others need
+        not wait for all: what is replaced meanwhile is looked at as it was or as it is.
+        """
+        return self._mask(condition, self.size, guard or nullcontext())
+
+    def _mask(self, condition: Filter, size: int, guard: AbstractContextManager[object]) -> Mask:
         match condition:
             case And(parts):
-                return np.logical_and.reduce([self.mask(part) for part in parts]) if parts else ~self._nothing()
+                return self._combined(np.logical_and, parts, np.ones(size, np.bool_), guard)
             case Or(parts):
-                return np.logical_or.reduce([self.mask(part) for part in parts]) if parts else self._nothing()
+                return self._combined(np.logical_or, parts, np.zeros(size, np.bool_), guard)
             case Not(part):
-                return ~self.mask(part)
+                return ~self._mask(part, size, guard)
             case OneOf() | Range():
-                found = self._nothing()
-                # A name may have entries in both places: it had no column of its own at first.
-                for column in (self._own.get(condition.attribute), self._shared):
-                    if column is not None:
-                        column.mark(condition, self._stamps, found)
-                return found
+                with guard:
+                    found = self._nothing()
+                    # A name may have entries in both places: it had no column of its own at first.
+                    for column in (self._own.get(condition.attribute), self._shared):
+                        if column is not None:
+                            column.mark(condition, self._stamps, found)
+                return found[:size]
+
+    def _combined(
+        self, combine: np.ufunc, parts: frozenset[Filter], found: Mask, guard: AbstractContextManager[object]
+    ) -> Mask:
+        for part in parts:
+            combine(found, self._mask(part, len(found), guard), out=found)
+        return found
 
     def _nothing(self) -> Mask:
         return np.zeros(len(self._stamps), np.bool_)
@@ -142,9 +160,7 @@ class _Column:
         numbers = self._numbers.values.view
         match condition:
             case OneOf(name, strings, wanted, booleans):
-                tags = np.array(
-                    [*(_tag(name, one) for one in strings), *(_tag(name, one) for one in booleans)], np.int64
-                )
+                tags = np.sort([*(_tag(name, one) for one in strings), *(_tag(name, one) for one in booleans)])
                 self._tags.mark(_among(self._tags.values.view, tags), stamps, found)
                 chosen = _among(numbers, np.array(sorted(wanted), np.float64))
             case Range(name, low, high, includes_low, includes_high):
@@ -225,8 +241,12 @@ def _tag(name: str, value: str | bool) -> int:
 
 
 def _among(values: NDArray[Any], wanted: NDArray[Any]) -> Mask:
-    """Return which of ``values`` are among ``wanted``."""
-    if len(wanted) == 1:
-        one: Mask = values == wanted[0]
-        return one
-    return np.isin(values, wanted)
+    """Return which of ``values`` are among ``wanted``, which are sorted and may be none."""
+    if len(wanted) <= _COMPARED:
+        found = np.zeros(len(values), np.bool_)
+        for one in wanted:
+            found |= values == one
+        return found
+    places = np.searchsorted(wanted[:-1], values)
+    among: Mask = wanted[places] == values
+    return among

@@ -17,6 +17,12 @@ from schemas.keys import DEFAULT_PROFILE, PROFILE_NAME
 MAX_K: Final = 1000
 MAX_EXPLAINED: Final = 100
 MAX_EXCLUDED: Final = 1000
+# A query names at most so many reasons in all, that is k times `explain`: its reply has them all.
+MAX_REASONS: Final = 10_000
+# A vector of MAX_DIMENSION numbers as float32 has them, written as JSON, fits.
+MAX_REQUEST_BYTES: Final = 4 << 20
+# So many requests are in the stream at most, some hundred more or less: of more the oldest are dropped.
+MAX_QUEUED: Final = 10_000
 RequestId = Annotated[str, Meta(pattern=r"^[A-Za-z0-9_.-]{1,64}$")]
 Count = Annotated[int, Meta(ge=1, le=MAX_K)]
 Explained = Annotated[int, Meta(ge=0, le=MAX_EXPLAINED)]
@@ -132,13 +138,16 @@ def _nothing() -> list[Any]:
 
 
 class QueryReply(msgspec.Struct, frozen=True, omit_defaults=True):
-    """The answer to one query. ``status`` is "error" where ``error`` says what was wrong with it.
+    """The answer to one query.
+
+    ``status`` is "error" where ``error`` says what was wrong with it, and "busy" where it was not looked at, for a
+    reason that ``error`` says: the same request may be answered later.
 
     ``because`` and ``biases`` are as in :class:`Recommendations`.
     """
 
     id: str
-    status: Literal["ok", "error"]
+    status: Literal["ok", "error", "busy"]
     model: str = ""
     error: str = ""
     # With a function of our own they are written also where they are empty: a filter may match nothing.

@@ -177,7 +177,7 @@ class LogEntry(msgspec.Struct, array_like=True, frozen=True):
         """
         try:
             entry = _LOG_DECODER.decode(data)
-        except (msgspec.DecodeError, UnicodeDecodeError) as error:
+        except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
             raise ValueError(f"not an entry of a change log: {error}") from error
         if not len(entry.ids) == len(entry.records) == len(entry.attributes):
             raise ValueError("not an entry of a change log: its lists differ in length")
@@ -206,5 +206,12 @@ def pack_history(history: History) -> bytes:
 
 
 def unpack_history(data: bytes | None) -> History:
-    """Return the history in ``data``; an empty one for None."""
-    return _HISTORY_DECODER.decode(data) if data else []
+    """Return the history in ``data``; an empty one for None.
+
+    Raises:
+        ValueError: it is none.
+    """
+    try:
+        return _HISTORY_DECODER.decode(data) if data else []
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
+        raise ValueError(f"not a history: {error}") from error

@@ -120,6 +120,9 @@ class RecommendSettings(Section):
     trending_half_life_hours: float = Field(24.0, gt=0, description="The same for what trends. Shorter than the above.")
     popular_refresh_s: float = Field(2.0, gt=0, description="How often the lists of what is popular are made anew.")
     query_timeout_s: float = Field(10.0, gt=0, description="Queries older than this are dropped: nobody waits.")
+    query_wait_s: float = Field(
+        1.0, gt=0, description='Queries that have waited longer, with others behind them, are told "busy".'
+    )
     reply_ttl_s: int = Field(60, ge=1, description="How long a reply waits to be read.")
     log_events: int = Field(
         32_768, ge=1, description="Events in each partition's change log. A reader further behind loads all codes anew."

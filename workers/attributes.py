@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 from collections import OrderedDict
 from collections.abc import Sequence
 from dataclasses import dataclass, field
@@ -25,7 +26,7 @@ _CHANGES_KEPT: Final = 1000
 _DECODER: Final = msgspec.json.Decoder(dict[str, Attribute])
 
 
-@dataclass(slots=True)
+@dataclass(slots=True, eq=False)
 class _KeptMask:
     """What matched a filter, and the slots that have changed since."""
 
@@ -34,13 +35,15 @@ class _KeptMask:
 
 
 class ItemAttributes:
-    """Attributes by slot, as JSON and in columns. Not thread-safe."""
+    """Attributes by slot, as JSON and in columns. Its callers hold ``lock``, but for :meth:`mask`."""
 
-    def __init__(self) -> None:
+    def __init__(self, lock: threading.RLock) -> None:
+        self._lock = lock
         self._documents: list[bytes] = []
         self._columns = AttributeColumns()
         # The last used filter is the last.
         self._kept: OrderedDict[Filter, _KeptMask] = OrderedDict()
+        self._making: list[_KeptMask] = []
 
     def replace(self, slots: NDArray[np.int64], documents: Sequence[bytes]) -> None:
         """Let ``documents[i]`` be the attributes (JSON, empty for none) of ``slots[i]``, each there only once."""
@@ -50,6 +53,8 @@ class ItemAttributes:
         for slot, document in zip(slots.tolist(), documents, strict=True):
             self._documents[slot] = document
         self._columns.replace(slots, [_decoded(document) for document in documents])
+        for made in self._making:
+            made.changed.update(slots.tolist())
         for condition, kept in list(self._kept.items()):
             kept.changed.update(slots.tolist())
             if len(kept.changed) > _CHANGES_KEPT:
@@ -60,11 +65,28 @@ class ItemAttributes:
         return _decoded(self._documents[slot])
 
     def mask(self, condition: Filter) -> NDArray[np.bool_]:
-        """Return which slots match, bool ``[slots or more]``, not to be written to."""
-        kept = self._kept.pop(condition, None)
-        if kept is None:
-            kept = _KeptMask(self._columns.mask(condition))
-        elif kept.changed:
+        """Return which slots match, bool ``[slots or more]``, not to be written to.
+
+        Of a new filter, call it without the lock: many conditions take seconds in a large catalogue, and the lock is
+        held for one at a time.
+        """
+        with self._lock:
+            kept = self._kept.get(condition)
+            if kept is not None:
+                return self._current(condition, kept)
+            made = _KeptMask(np.zeros(0, bool))
+            self._making.append(made)
+        try:
+            made.mask = self._columns.mask(condition, self._lock)
+            with self._lock:
+                return self._current(condition, made)
+        finally:
+            with self._lock:
+                self._making.remove(made)
+
+    def _current(self, condition: Filter, kept: _KeptMask) -> NDArray[np.bool_]:
+        """Return the mask as of now, and keep it as the one that was used last."""
+        if kept.changed:
             # A copy, because a search may still read the old one.
             mask = np.zeros(self._columns.size, bool)
             mask[: len(kept.mask)] = kept.mask
@@ -72,6 +94,7 @@ class ItemAttributes:
                 mask[slot] = matches(condition, self.of(slot))
             kept = _KeptMask(mask)
         self._kept[condition] = kept
+        self._kept.move_to_end(condition)
         if len(self._kept) > MASKS_KEPT:
             self._kept.popitem(last=False)
         return kept.mask

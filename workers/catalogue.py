@@ -42,7 +42,7 @@ class Catalogue:
         self._ids: list[str] = []
         self._records: list[bytes] = []
         self._partitions: list[int] = []
-        self._attributes = ItemAttributes()
+        self._attributes = ItemAttributes(self._lock)
         self._known = np.zeros(_FIRST_CAPACITY, bool)
         self._servable = np.zeros(_FIRST_CAPACITY, bool)
         self._embeddings = np.zeros((_FIRST_CAPACITY, self._space.embedding_dim), np.float32)
@@ -130,8 +130,7 @@ class Catalogue:
 
     def mask(self, condition: Filter) -> NDArray[np.bool_]:
         """Return which slots match, bool ``[slots or more]``, not to be written to; only those in use mean anything."""
-        with self._lock:
-            return self._attributes.mask(condition)
+        return self._attributes.mask(condition)
 
     def embeddings(self, ids: Sequence[str]) -> tuple[NDArray[np.bool_], NDArray[np.float32]]:
         """Return which ids are known, bool ``[n]``, and their input embeddings, ``[n, embedding_dim]``."""

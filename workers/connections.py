@@ -15,9 +15,13 @@ from redis.backoff import ExponentialBackoff
 from redis.retry import Retry
 
 from schemas.settings import KafkaSettings, RedisSettings, Settings
+from workers import fetching
 from workers.errors import Repairable
 
 KAFKA_TIMEOUT_MS: Final = 10_000
+FETCH_BYTES: Final = 8 << 20
+# A batch that becomes larger than this, and than some of the largest events, is no honest one.
+_LARGEST_BATCH: Final = 64 << 20
 METADATA_MAX_AGE_MS: Final = 15_000
 _RECONNECT_MS: Final = 2_000
 # A dead letter carries the event and, in its headers, the reason.
@@ -64,7 +68,7 @@ def redis_client(settings: RedisSettings) -> redis.Redis:
 
 
 def consumer(settings: Settings, group: str | None, **options: Any) -> KafkaConsumer:
-    """Return a consumer that never commits by itself.
+    """Return a consumer that never commits by itself; what it holds is bounded.
 
     Without a ``group`` it starts at the beginning. The members of a group seek to where they begin, and what they
     ask for is never replaced by something else: a gap is an OffsetOutOfRangeError, not silence.
@@ -84,8 +88,15 @@ def consumer(settings: Settings, group: str | None, **options: Any) -> KafkaCons
         "heartbeat_interval_ms": settings.kafka.session_timeout_ms // 10,
         "max_poll_interval_ms": settings.kafka.max_poll_interval_ms,
         "max_poll_records": settings.events.batch,
+        # A broker sends so much at a time, and again only when the most of it is processed: this, and as much that is
+        # on its way, is what waits in memory for each broker. Its largest message always fits.
+        "fetch_max_bytes": max(FETCH_BYTES, _largest_message(settings)),
+        # Far less would make many small fetches of a backlog; more would let one partition keep out the others.
+        "max_partition_fetch_bytes": 1 << 20,
     }
-    return _connected(KafkaConsumer, settings.kafka, defaults | options)
+    made: KafkaConsumer = _connected(KafkaConsumer, settings.kafka, defaults | options)
+    fetching.bound(made, largest_batch(settings))
+    return made
 
 
 def producer(settings: Settings, **options: Any) -> KafkaProducer:
@@ -174,6 +185,11 @@ def partitions(client: KafkaConsumer, topics: Sequence[str]) -> dict[str, int]:
             raise ConnectionFailed(f"topic {topic!r} does not exist")
         counts[topic] = len(found)
     return counts
+
+
+def largest_batch(settings: Settings) -> int:
+    """Return how many bytes a batch may decompress to: what is larger is refused as a whole."""
+    return max(_LARGEST_BATCH, 4 * _largest_message(settings))
 
 
 def _largest_message(settings: Settings) -> int:

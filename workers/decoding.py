@@ -27,6 +27,7 @@ from schemas.events import (
     feature_vector,
 )
 from workers.dead_letters import Rejected
+from workers.fetching import UNREAD_HEADER
 from workers.source import Owned, PartitionRecords
 
 Change = TypeVar("Change")
@@ -118,6 +119,9 @@ def produced_at(record: ConsumerRecord) -> float:
 
 
 def _key(record: ConsumerRecord) -> str:
+    for name, reason in record.headers:
+        if name == UNREAD_HEADER:
+            raise EventTooLarge(str(reason or b"it was not looked at", "utf-8", "replace"))
     if record.key is None:
         raise KeyMismatch("the record has no key: it must be the id, which decides the partition")
     try:

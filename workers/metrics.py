@@ -11,6 +11,12 @@ _STAGE_BUCKETS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.
 
 # Events committed, by topic: the worker's throughput.
 EVENTS: Final = Counter("latentstream_events", "Events processed.", ["topic"], registry=REGISTRY)
+# Events that are on the topic and not committed, of the partitions that the worker has, as of its last fetch.
+LAG_EVENTS: Final = Gauge("latentstream_lag_events", "Events not processed.", ["topic"], registry=REGISTRY)
+# Age of the oldest event that is being processed: how far behind the worker is.
+LAG_SECONDS: Final = Gauge("latentstream_lag_seconds", "Age of the oldest event in work.", ["topic"], registry=REGISTRY)
+# Fetched, compressed as it came, and not looked at: it stays small however long the backlog is.
+WAITING_BYTES: Final = Gauge("latentstream_waiting_bytes", "Fetched bytes that wait.", ["topic"], registry=REGISTRY)
 # Events that went to the dead letters, by topic and exception class.
 DEAD_LETTERS: Final = Counter(
     "latentstream_dead_letters", "Events that could not be processed.", ["topic", "reason"], registry=REGISTRY

@@ -1,10 +1,11 @@
-"""On-demand queries: a Redis stream of requests, a list with one reply for each."""
+"""On-demand queries: each is answered from the catalogue as it is now."""
 
 from __future__ import annotations
 
-import uuid
+import time
+from collections import defaultdict
 from collections.abc import Sequence
-from typing import Any, Final, NamedTuple, cast
+from typing import Final, NamedTuple
 
 import msgspec
 import numpy as np
@@ -17,7 +18,6 @@ from schemas.documents import (
     QueryReply,
     QueryRequest,
     ReconstructQuery,
-    RequestId,
     SimilarQuery,
     TrendingQuery,
     UserQuery,
@@ -33,24 +33,20 @@ from workers.histories import dismissed, weighted
 from workers.lookup import find_histories
 from workers.popularity import Popularity
 from workers.profiles import all_profiles
-from workers.query_rules import BadQuery, wanted_by
+from workers.query_rules import BadQuery, decode_request, wanted_by
+from workers.query_stream import QueryStream, Request, address
 from workers.wanted import Ranked, Wanted
 
 log = structlog.get_logger()
 
-GROUP: Final = "recommenders"
-BATCH: Final = 64
-BLOCK_MS: Final = 500
 RETRY_S: Final = 1.0
-# A request that its reader has not answered for so long is taken over: that reader is gone.
-TAKE_OVER_MS: Final = 3_000
-_Entries = list[tuple[bytes, dict[bytes, bytes]]]
-_REQUEST = msgspec.json.Decoder(QueryRequest)
-_REPLY_TO = msgspec.json.Decoder(dict[str, msgspec.Raw])
+# Replies wait for those of the same reading no longer than this.
+_FINISH_EVERY_S: Final = 0.05
+_TOO_LONG: Final = "busy: other requests took too long, ask again later"
 
 
-class _Request(NamedTuple):
-    entry: bytes
+class _Asked(NamedTuple):
+    request: Request
     query: QueryRequest
 
 
@@ -78,7 +74,8 @@ class QueryServer(Background):
         super().__init__("queries")
         self._redis = client
         self._keys = keys
-        self._settings = settings
+        self._stream = QueryStream(client, keys, settings)
+        self._patience_s = settings.query_wait_s
         self._profiles = all_profiles(settings)
         self._arms = arms
         # What belongs to no user is answered by the current model.
@@ -87,7 +84,6 @@ class QueryServer(Background):
         self._ranker = arms.control.ranker
         self._popularity = popularity
         self._partitions = partitions
-        self._name = uuid.uuid4().hex
 
     def loop(self) -> None:
         """Read requests and answer them."""
@@ -95,89 +91,71 @@ class QueryServer(Background):
         while not self.stopping.is_set():
             try:
                 if not ready:
-                    self._create_group()
+                    self._stream.open()
                     ready = True
-                self._serve(self._read())
+                began = time.monotonic()
+                self._serve(self._stream.read())
+                if self._stream.overloaded:
+                    # There is no end of it, and the lists of everybody else are made on another thread.
+                    self.stopping.wait(time.monotonic() - began)
             except redis.RedisError as error:
                 ready = False
                 metrics.FAILURES.labels(type(error).__name__).inc()
                 log.warning("queries_retrying", error=type(error).__name__, reason=str(error))
                 self.stopping.wait(RETRY_S)
-        try:
-            self._redis.xgroup_delconsumer(self._keys.queries, GROUP, self._name)
-        except redis.RedisError as error:
-            log.warning("query_consumer_left_behind", reason=str(error))
+        self._stream.close()
 
-    def _create_group(self) -> None:
-        try:
-            self._redis.xgroup_create(self._keys.queries, GROUP, id="0", mkstream=True)
-        except redis.ResponseError as error:
-            if "BUSYGROUP" not in str(error):
-                raise
-
-    def _read(self) -> _Entries:
-        streams: dict[Any, Any] = {self._keys.queries: ">"}
-        reply = cast(
-            list[tuple[bytes, _Entries]],
-            self._redis.xreadgroup(GROUP, self._name, streams, count=BATCH, block=BLOCK_MS),
-        )
-        if reply:
-            return reply[0][1]
-        # Only an idle server looks after the requests of one that died.
-        claimed = self._redis.xautoclaim(self._keys.queries, GROUP, self._name, TAKE_OVER_MS, count=BATCH)
-        return [entry for entry in claimed[1] if entry[1]]
-
-    def _serve(self, entries: _Entries) -> None:
-        if not entries:
-            return
-        seconds, _ = self._redis.time()
-        oldest = (seconds - self._settings.query_timeout_s) * 1000
-        requests, replies = [], []
-        for entry, fields in entries:
-            data = fields.get(b"request", b"")
-            if int(entry.partition(b"-")[0]) < oldest:
-                metrics.QUERIES.labels("any", "expired").inc()
-                continue
+    def _serve(self, requests: list[Request]) -> None:
+        """Answer requests that were read together; those that come to nothing in time are turned away."""
+        began = finished_at = time.monotonic()
+        asked: list[_Asked] = []
+        done: list[Request] = []
+        replies: list[QueryReply] = []
+        for request in requests:
             try:
-                requests.append(_Request(entry, _REQUEST.decode(data)))
-            except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
-                replies.append(_refusal(data, str(error)))
+                asked.append(_Asked(request, decode_request(request.data)))
+            except BadQuery as error:
                 metrics.QUERIES.labels("unknown", "error").inc()
-        replies += self._answers(requests)
-        pipeline = self._redis.pipeline(transaction=False)
-        for reply in filter(None, replies):
-            pipeline.rpush(self._keys.reply(reply.id), msgspec.json.encode(reply))
-            pipeline.expire(self._keys.reply(reply.id), self._settings.reply_ttl_s)
-        pipeline.xack(self._keys.queries, GROUP, *(entry for entry, _ in entries))
-        pipeline.xdel(self._keys.queries, *(entry for entry, _ in entries))
-        pipeline.execute()
+                done.append(request)
+                replies += _refusal(request.data, str(error))
+        groups = _together(asked)
+        for place, group in enumerate(groups):
+            now = time.monotonic()
+            if now - began > self._patience_s:
+                self._stream.turn_away([one.request for rest in groups[place:] for one in rest], _TOO_LONG)
+                break
+            if now - finished_at > _FINISH_EVERY_S:
+                self._stream.finish(done, replies)
+                done, replies, finished_at = [], [], now
+            replies += self._answers([one.query for one in group])
+            done += [one.request for one in group]
+        self._stream.finish(done, replies)
 
-    def _answers(self, requests: list[_Request]) -> list[QueryReply]:
-        """Answer all requests; those that need a history are ranked together."""
-        users = [query for _, query in requests if isinstance(query, UserQuery)]
-        histories = find_histories(self._redis, self._keys, self._partitions, [query.user_id for query in users])
-        stored = iter(histories)
-        asked: dict[bytes, _FromHistory] = {}
-        refused: dict[bytes, BadQuery] = {}
-        for entry, query in requests:
+    def _answers(self, queries: list[QueryRequest]) -> list[QueryReply]:
+        """Answer queries that go together; those that need a history are ranked in one call."""
+        users = [query.user_id for query in queries if isinstance(query, UserQuery)]
+        stored = iter(find_histories(self._redis, self._keys, self._partitions, users))
+        asked: dict[int, _FromHistory] = {}
+        refused: dict[int, BadQuery] = {}
+        for place, query in enumerate(queries):
             try:
                 if isinstance(query, UserQuery):
                     history = next(stored)
                     arm, wanted = self._arms.of(query.user_id), self._wanted(query, dismissed(history))
-                    asked[entry] = _FromHistory(query, arm, weighted(history), wanted)
+                    asked[place] = _FromHistory(query, arm, weighted(history), wanted)
                 elif isinstance(query, ItemsQuery):
                     looked_at = [(item_id, 1.0) for item_id in query.item_ids]
-                    asked[entry] = _FromHistory(query, self._arms.control, looked_at, self._wanted(query))
+                    asked[place] = _FromHistory(query, self._arms.control, looked_at, self._wanted(query))
             except BadQuery as error:
-                refused[entry] = error
+                refused[place] = error
         ranked = self._ranked_histories(asked)
         replies = []
-        for entry, query in requests:
+        for place, query in enumerate(queries):
             kind = type(query).__struct_config__.tag
             try:
-                if entry in refused:
-                    raise refused[entry]
-                reply = ranked[entry] if entry in ranked else self._answer(query)
+                if place in refused:
+                    raise refused[place]
+                reply = ranked[place] if place in ranked else self._answer(query)
                 metrics.QUERIES.labels(kind, "ok").inc()
             except BadQuery as error:
                 reply = QueryReply(query.id, "error", self._bundle.version, error=str(error))
@@ -185,15 +163,15 @@ class QueryServer(Background):
             replies.append(reply)
         return replies
 
-    def _ranked_histories(self, asked: dict[bytes, _FromHistory]) -> dict[bytes, QueryReply]:
+    def _ranked_histories(self, asked: dict[int, _FromHistory]) -> dict[int, QueryReply]:
         replies = {}
         for arm in self._arms:
-            own = {entry: one for entry, one in asked.items() if one.arm is arm}
+            own = {place: one for place, one in asked.items() if one.arm is arm}
             histories, wanted = [one.history for one in own.values()], [one.wanted for one in own.values()]
             lists = arm.ranker.for_histories(histories, wanted) if own else []
-            for (entry, one), ranked in zip(own.items(), lists, strict=True):
+            for (place, one), ranked in zip(own.items(), lists, strict=True):
                 best = ranked if ranked.code else self._popularity.top(one.wanted, {item for item, _ in one.history})
-                replies[entry] = self._listed(one.query.id, best, arm.version)
+                replies[place] = self._listed(one.query.id, best, arm.version)
         return replies
 
     def _answer(self, query: QueryRequest) -> QueryReply:
@@ -257,11 +235,28 @@ class QueryServer(Background):
         )
 
 
-def _refusal(data: bytes, reason: str) -> QueryReply | None:
-    """Return the error reply to a request that cannot be read, None where even its id cannot."""
-    try:
-        request_id = msgspec.json.decode(_REPLY_TO.decode(data)["id"], type=RequestId)
-    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError, KeyError):
+def _together(asked: Sequence[_Asked]) -> list[list[_Asked]]:
+    """Divide queries so that one that takes long keeps few others waiting, the cheap ones first.
+
+    Those from histories are ranked together where they have the same filter, and every other is by itself.
+    """
+    unfiltered: list[_Asked] = []
+    by_filter: defaultdict[bytes, list[_Asked]] = defaultdict(list)
+    single = []
+    for one in asked:
+        if not isinstance(one.query, UserQuery | ItemsQuery):
+            single.append([one])
+        elif one.query.filter is None:
+            unfiltered.append(one)
+        else:
+            by_filter[msgspec.json.encode(one.query.filter)].append(one)
+    return [group for group in (unfiltered, *single, *by_filter.values()) if group]
+
+
+def _refusal(data: bytes, reason: str) -> list[QueryReply]:
+    """Return the error reply to a request that cannot be read, none where even its id cannot."""
+    request_id = address(data)
+    if request_id is None:
         log.warning("query_unreadable", reason=reason)
-        return None
-    return QueryReply(request_id, "error", error=f"not a query: {reason}")
+        return []
+    return [QueryReply(request_id, "error", error=reason)]

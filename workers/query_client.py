@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import time
 import uuid
-from typing import Final, cast
+from typing import Any, Final, cast
 
 import msgspec
 import redis
 
-from schemas.documents import QueryReply, QueryRequest
+from schemas.documents import MAX_QUEUED, QueryReply, QueryRequest
 from schemas.keys import Keys
 from schemas.settings import Settings
 from workers.errors import Repairable
@@ -25,6 +25,10 @@ class NoAnswer(Repairable):
 
 class QueryRefused(Repairable):
     """A recommender answered that it cannot answer; the message is its reason."""
+
+
+class QueryBusy(QueryRefused):
+    """A recommender answered that it cannot answer now; the message is its reason."""
 
 
 def new_request_id() -> str:
@@ -46,9 +50,12 @@ class QueryClient:
 
         Raises:
             NoAnswer: nobody replied in time; the request is taken back, so that the queue does not grow.
+            QueryBusy: the recommenders are asked for more than they can answer; it may be asked again.
             QueryRefused: the reply is an error.
         """
-        entry = cast(bytes, self._redis.xadd(self._keys.queries, {"request": msgspec.json.encode(query)}))
+        request: dict[Any, Any] = {"request": msgspec.json.encode(query)}
+        # Where no recommender runs, nobody else takes anything out.
+        entry = cast(bytes, self._redis.xadd(self._keys.queries, request, maxlen=MAX_QUEUED))
         data = self._wait(self._keys.reply(query.id))
         if data is None:
             self._redis.xdel(self._keys.queries, entry)
@@ -56,6 +63,8 @@ class QueryClient:
                 f"no recommender answered within {self._timeout_s:g} s: is `latentstream worker recommender` running?"
             )
         reply = _REPLY.decode(data)
+        if reply.status == "busy":
+            raise QueryBusy(reply.error)
         if reply.status == "error":
             raise QueryRefused(reply.error)
         return reply

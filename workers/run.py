@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import signal
+import sys
 import threading
 from types import FrameType
 from typing import Final, Literal
@@ -20,7 +21,7 @@ from workers.anomalies import Anomalies
 from workers.arms import Arm, Arms
 from workers.catalogue import Catalogue
 from workers.challenger import Challenger
-from workers.dead_letters import DeadLetters
+from workers.dead_letters import DeadLetters, dead_letters_producer
 from workers.encoder import Encoder
 from workers.follower import Follower
 from workers.health import Health
@@ -34,8 +35,8 @@ from workers.recommender import Recommender
 log = structlog.get_logger()
 
 Role = Literal["encoder", "recommender"]
-# The broker limits compressed sizes: what comes out of a batch may be much larger, and must go back in.
-LARGEST_LETTER: Final = 256 << 20
+# Python's 5 ms would be what each step of the main loop waits for, while queries or the follower have much to do.
+THREAD_SWITCH_S: Final = 0.0005
 
 
 def run_worker(role: Role, settings: Settings) -> None:
@@ -44,6 +45,7 @@ def run_worker(role: Role, settings: Settings) -> None:
     Raises:
         ConnectionFailed, BundleError, TooManyDeadLetters, PositionOutOfRange: what a person must repair.
     """
+    sys.setswitchinterval(THREAD_SWITCH_S)
     stop = threading.Event()
     _stop_on_signals(stop)
     with Health(settings.health) as health:
@@ -66,9 +68,10 @@ def run_worker(role: Role, settings: Settings) -> None:
 def _encode(
     settings: Settings, client: redis.Redis, bundle: Bundle, models: Models, health: Health, stop: threading.Event
 ) -> None:
-    producer = connections.producer(settings, max_request_size=LARGEST_LETTER)
+    producer = dead_letters_producer(settings)
     dead_letters, anomalies = DeadLetters(producer, settings), Anomalies(producer, settings)
     encoder = Encoder(settings, client, connections.consumer(settings, "encoder"), dead_letters, anomalies, bundle)
+    encoder.source.lag.publish(settings.kafka.items_topic)
     challenger = Challenger(settings, client, models.challenger)
 
     def superseded() -> bool:
@@ -100,8 +103,9 @@ def _recommend(
     followers = [Follower(client, keys, arm.version, items, arm.catalogue) for arm in arms]
     popularity = Popularity(client, keys, interactions, control, bundle.version, settings.recommend)
     queries = QueryServer(client, keys, settings.recommend, arms, popularity, interactions)
-    dead_letters = DeadLetters(connections.producer(settings, max_request_size=LARGEST_LETTER), settings)
+    dead_letters = DeadLetters(dead_letters_producer(settings), settings)
     recommender = Recommender(settings, client, consumer, dead_letters, arms, popularity)
+    recommender.source.lag.publish(settings.kafka.interactions_topic)
 
     def superseded() -> bool:
         queries.check()

@@ -16,6 +16,7 @@ from kafka.structs import OffsetAndMetadata
 from workers import metrics
 from workers.delivery import Batch, Moved, Position, PositionStore, Refused
 from workers.errors import Repairable
+from workers.lag import Lag
 from workers.topic_identity import TopicIdentity
 
 log = structlog.get_logger()
@@ -104,6 +105,7 @@ class Source:
         self._check_due = 0.0
         self._uncommitted: dict[int, int] = {}
         self.owned: dict[int, Owned] = {}
+        self.lag = Lag()
         consumer.subscribe([topic], listener=self._listener)
 
     def poll(self, timeout_s: float) -> list[PartitionRecords]:
@@ -119,11 +121,14 @@ class Source:
         self._check_standing()
         newly = self._claim_assigned()
         self._commit_to_kafka()
-        return [
+        batches = [
             PartitionRecords(self.owned[partition.partition], records)
             for partition, records in polled.items()
             if partition.partition in self.owned and partition.partition not in newly
         ]
+        positions = ((self._topic_partition(number), owned.position.next) for number, owned in self.owned.items())
+        self.lag.note(self._consumer, positions, (batch.records for batch in batches))
+        return batches
 
     def commit(self, batch: Batch, owned: Owned, following: int) -> bool:
         """Commit ``batch`` and the position ``following``; return whether it was written.

@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 from collections import OrderedDict
 from collections.abc import Callable, Hashable, Iterator
-from typing import Any, Final, Protocol, TypeVar
+from typing import Final, Protocol, TypeVar
 
 from kafka import KafkaConsumer, TopicPartition
 from kafka.consumer.fetcher import ConsumerRecord
@@ -13,8 +13,6 @@ from kafka.consumer.fetcher import ConsumerRecord
 from schemas.settings import Settings
 from workers import connections
 
-# One poll must fit into memory whatever the size of the records.
-READING: Final[dict[str, Any]] = {"max_poll_records": 200, "fetch_max_bytes": 8 << 20}
 # How much more of each partition is read when its newest records were too few.
 _FIRST_WINDOW: Final = 4
 _WINDOW_GROWTH: Final = 4
@@ -89,7 +87,7 @@ def newest(
     Raises:
         ConnectionFailed: Kafka does not answer.
     """
-    consumer = connections.consumer(settings, None, **READING)
+    consumer = connections.consumer(settings, None)
     try:
         reports = _newest_of_each(consumer, topic, limit, read)
     finally:

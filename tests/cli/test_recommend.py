@@ -16,7 +16,7 @@ from schemas.records import CodeRecord, version_tag
 from schemas.settings import Settings
 from tests.cli.conftest import Run
 from workers.cli.errors import CommandFailed
-from workers.query_client import NoAnswer, QueryRefused
+from workers.query_client import NoAnswer, QueryBusy, QueryRefused
 
 Answer = Callable[[dict[str, Any]], dict[str, Any]]
 EVIL = "[bold]Evil[/]\x1b[2J \u202e"
@@ -237,6 +237,14 @@ def test_a_refusal_is_told(run_real: Run, redis_client: redis.Redis, keys: Keys)
         result = run_real("similar", "a")
     assert isinstance(result.exception, QueryRefused)
     assert str(result.exception) == "not published"
+
+
+def test_that_all_are_busy_is_told(run_real: Run, redis_client: redis.Redis, keys: Keys) -> None:
+    told = {"status": "busy", "error": "busy: ask again later"}
+    with answering(redis_client, keys, lambda request: told):  # noqa: ARG005
+        result = run_real("recommend", "u", "--fresh")
+    assert isinstance(result.exception, QueryBusy)
+    assert str(result.exception) == "busy: ask again later"
 
 
 @pytest.mark.usefixtures("catalogue")

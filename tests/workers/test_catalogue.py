@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from typing import Any
+from functools import partial
+from typing import Any, cast
 
 import msgspec
 import numpy as np
@@ -172,9 +173,9 @@ def test_a_kept_mask_follows_what_changes(monkeypatch: pytest.MonkeyPatch) -> No
     evaluated = []
     mask = AttributeColumns.mask
 
-    def counted(columns: AttributeColumns, condition: Filter) -> NDArray[np.bool_]:
+    def counted(columns: AttributeColumns, condition: Filter, guard: threading.RLock) -> NDArray[np.bool_]:
         evaluated.append(condition)
-        return mask(columns, condition)
+        return mask(columns, condition, guard)
 
     monkeypatch.setattr(AttributeColumns, "mask", counted)
 
@@ -204,8 +205,37 @@ def test_a_kept_mask_follows_what_changes(monkeypatch: pytest.MonkeyPatch) -> No
 
 
 def test_masks_of_many_filters_are_not_all_kept() -> None:
-    attributes = ItemAttributes()
+    attributes = ItemAttributes(threading.RLock())
     attributes.replace(np.arange(3), [b'{"n": 1}', b"", b"{damaged"])
     for n in range(3 * MASKS_KEPT):
         assert attributes.mask(parse_filter({"n": n}))[:3].tolist() == [n == 1, False, False]
     assert len(attributes._kept) == MASKS_KEPT
+
+
+class _Interrupted:
+    """A lock, and what somebody else does as soon as it is free."""
+
+    def __init__(self) -> None:
+        self.then: list[Callable[[], None]] = []
+
+    def __enter__(self) -> None:
+        pass
+
+    def __exit__(self, *error: object) -> None:
+        if self.then:
+            self.then.pop(0)()
+
+
+def test_what_changes_while_a_mask_is_made_counts_as_it_is_in_the_end() -> None:
+    lock = _Interrupted()
+    attributes = ItemAttributes(cast(threading.RLock, lock))
+    attributes.replace(np.arange(3), [b'{"a": 1, "b": 0}', b'{"a": 1, "b": 1}', b'{"a": 0, "b": 0}'])
+    # Each of the two conditions sees another half of the first item, and neither sees the last.
+    change = partial(attributes.replace, np.array([0, 9]), [b'{"a": 0, "b": 1}', b'{"a": 1, "b": 1}'])
+    for interrupted in range(4):
+        lock.then = [lambda: None] * interrupted + [change]
+        both = {"a": 1, "b": 1} if interrupted % 2 else {"b": 1, "a": 1}
+        mask = attributes.mask(parse_filter({"and": [both, {"not": {"c": interrupted}}]}))
+        assert not lock.then, "the change was made in the middle"
+        assert np.flatnonzero(mask[:10]).tolist() == [1, 9]
+        attributes.replace(np.array([0, 9]), [b'{"a": 1, "b": 0}', b""])

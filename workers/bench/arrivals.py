@@ -15,7 +15,7 @@ from schemas.documents import SimilarQuery
 from schemas.events import ItemEvent, encode
 from workers import connections
 from workers.bench.latency import Summary, summarize
-from workers.query_client import QueryClient, QueryRefused, new_request_id
+from workers.query_client import NoAnswer, QueryClient, QueryRefused, new_request_id
 from workers.sandbox import Sandbox, SandboxError
 
 # Between two questions for the same item; a duration may come out too long by this and a question.
@@ -93,6 +93,6 @@ class ItemProbe:
     def _is_in_index(self, item_id: str) -> bool:
         try:
             self._queries.ask(SimilarQuery(new_request_id(), item_id, k=1))
-        except QueryRefused:
+        except (QueryRefused, NoAnswer):
             return False
         return True

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Callable, Iterator
+from contextlib import ExitStack
 from dataclasses import replace
 from typing import Any, Final
 
@@ -13,6 +14,7 @@ from schemas.events import InteractionEvent, ItemEvent
 from workers import connections
 from workers.bench import synthetic
 from workers.bench.arrivals import ItemProbe
+from workers.bench.flood import Answers, QueryFlood
 from workers.bench.latency import Summary
 from workers.bench.list_watch import ListWatch, PacedProducer
 from workers.datasets import DatasetMissing, movielens
@@ -41,10 +43,13 @@ class Freshness(msgspec.Struct, frozen=True):
     data: str
     items: int
     users: int
+    queries: Answers | None = None
 
 
-def measure(seconds: float, rate: float, say: Say) -> Freshness:
+def measure(seconds: float, rate: float, queries: float, say: Say) -> Freshness:
     """Train on most of the data, then stream the rest at ``rate`` interactions a second.
+
+    With ``queries`` above 0, so many on-demand queries a second are sent beside them.
 
     Raises:
         StackError, ConnectionFailed, SandboxError: what a person must repair.
@@ -67,7 +72,11 @@ def measure(seconds: float, rate: float, say: Say) -> Freshness:
         items = _new_items(data)
         _load(sandbox, rest, items, WARM_UP_S, rate)
         workers.check()
-        lists, arrivals, reached = _load(sandbox, rest, items, seconds, rate)
+        with ExitStack() as stack:
+            users = sorted(data.people)
+            flood = stack.enter_context(QueryFlood(sandbox, users, queries)) if queries else None
+            lists, arrivals, reached = _load(sandbox, rest, items, seconds, rate)
+            answers = flood.finish() if flood else None
         workers.check()
     return Freshness(
         item_to_index_ms=arrivals,
@@ -78,6 +87,7 @@ def measure(seconds: float, rate: float, say: Say) -> Freshness:
         data=name,
         items=len(data.films),
         users=len(data.people),
+        queries=answers,
     )
 
 

@@ -29,6 +29,7 @@ app = typer.Typer(
 def freshness(
     seconds: Annotated[float, typer.Option(min=10, help="How long the measured load lasts.")] = 60.0,
     rate: Annotated[float, typer.Option(min=1, max=10_000, help="Interactions a second.")] = 200.0,
+    queries: Annotated[float, typer.Option(min=0, max=100_000, help="On-demand queries a second beside them.")] = 0.0,
     as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object on standard output.")] = False,
 ) -> None:
     """Measure how old recommendations are, on real Kafka, Redis and workers.
@@ -42,11 +43,14 @@ def freshness(
 
     item_to_index_ms: from handing a new item to the Kafka producer until the query `similar` for it is
     answered, asked every 10 ms.
+
+    queries (with --queries): so many are sent a second, whatever comes back; ok_ms and busy_ms are the times until
+    somebody among them who asks one after the other was answered, or told that all are busy.
     """
     from workers.bench.freshness import measure
 
     console = Console(stderr=True, highlight=False, soft_wrap=True)
-    found = measure(seconds, rate, lambda line: console.print(line, markup=False))
+    found = measure(seconds, rate, queries, lambda line: console.print(line, markup=False))
     if as_json:
         typer.echo(msgspec.json.encode(found))
         return
@@ -55,6 +59,10 @@ def freshness(
             f"{name}: p50 {summary.p50:.0f} ms, p90 {summary.p90:.0f} ms, p99 {summary.p99:.0f} ms, "
             f"longest {summary.max:.0f} ms ({summary.samples:,} measured, {summary.missing} missing)"
         )
+    asked = found.queries
+    for name, took in () if asked is None else (("answered", asked.ok_ms), ("told busy", asked.busy_ms)):
+        if took is not None:
+            typer.echo(f"{name}: p50 {took.p50:.0f} ms, p99 {took.p99:.0f} ms ({took.samples:,} measured)")
     typer.echo(f"at {found.interactions_per_s:g} interactions/s and {found.items_per_s:g} items/s, {found.data}")
 
 

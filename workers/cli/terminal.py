@@ -18,6 +18,7 @@ if TYPE_CHECKING:  # Importing it for real imports TensorFlow.
 
 # Rich takes a pipe for 80 columns wide and would fold what another program reads.
 _PIPE_WIDTH: Final = 240
+_YEAR_10000: Final = 253_402_300_800
 
 
 def console(*, stderr: bool = False) -> Console:
@@ -76,7 +77,9 @@ def print_json(document: Any) -> None:
 
 
 def moment(timestamp: float) -> str:
-    """Return a time in Unix seconds as date and time in UTC."""
+    """Return a time in Unix seconds as date and time in UTC; one that no calendar has, as it is."""
+    if not 0 <= timestamp < _YEAR_10000:
+        return f"{timestamp:.0f}"
     return datetime.fromtimestamp(timestamp, UTC).isoformat(" ", "seconds").removesuffix("+00:00")
 
 

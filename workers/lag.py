@@ -1,0 +1,49 @@
+"""How far a worker is behind its topic."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterable, Sequence
+
+from kafka import KafkaConsumer, TopicPartition
+from kafka.consumer.fetcher import ConsumerRecord
+
+from workers import metrics
+from workers.fetching import waiting_bytes
+
+
+class Lag:
+    """What is known of the lag of one source; read when the metrics are, also while a batch hangs."""
+
+    def __init__(self) -> None:
+        self._events = 0
+        self._waiting_bytes = 0
+        self._oldest_ms: int | None = None
+
+    def note(
+        self,
+        consumer: KafkaConsumer,
+        positions: Iterable[tuple[TopicPartition, int]],
+        polled: Iterable[Sequence[ConsumerRecord]],
+    ) -> None:
+        """Take over the positions after a poll, and what it gave; it costs no request."""
+        # Not `highwater`, which raises where a partition was taken away in this moment.
+        known = consumer._subscription.assignment
+        ends = ((known[partition].highwater, position) for partition, position in positions if partition in known)
+        # Before its first answer the end of a partition is unknown.
+        self._events = sum(max(end - position, 0) for end, position in ends if end is not None)
+        self._waiting_bytes = waiting_bytes(consumer)
+        times = [records[0].timestamp for records in polled]
+        if times or not self._events:
+            self._oldest_ms = min(times, default=None)
+
+    def seconds(self) -> float:
+        """Return the age of the oldest event that is being processed, 0 where there is none."""
+        oldest_ms = self._oldest_ms
+        return 0.0 if oldest_ms is None else max(time.time() - oldest_ms / 1000, 0.0)
+
+    def publish(self, topic: str) -> None:
+        """Let the metrics of ``topic`` be these."""
+        metrics.LAG_EVENTS.labels(topic).set_function(lambda: self._events)
+        metrics.LAG_SECONDS.labels(topic).set_function(self.seconds)
+        metrics.WAITING_BYTES.labels(topic).set_function(lambda: self._waiting_bytes)
