@@ -4,7 +4,7 @@ VENV_PYTHON := .venv/bin/python
 INSTALLED := .venv/.installed
 
 .DEFAULT_GOAL := help
-.PHONY: help venv java demo test fuzz lint format bench lock clean
+.PHONY: help venv java demo test faults soak fuzz lint format bench lock clean
 
 help: ## Show the targets.
 	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "make %-8s %s\n", $$1, $$2 }' Makefile
@@ -25,6 +25,12 @@ demo: $(INSTALLED) java ## Stream MovieLens-100K through real Kafka and Redis, a
 
 test: $(INSTALLED) java ## Run all tests, against real Kafka and Redis.
 	@$(VENV_PYTHON) -m pytest
+
+faults: $(INSTALLED) java ## Break a running system in every known way, a thousand times; writes faults.json.
+	@$(VENV_PYTHON) -m tests.faults
+
+soak: $(INSTALLED) java ## Load a system and break it for half an hour; writes soak.json. MINUTES=N for another time.
+	@$(VENV_PYTHON) -m tests.faults.soak --minutes $(or $(MINUTES),30)
 
 fuzz: $(INSTALLED) ## Try more than a million inputs on what reads bytes from outside.
 	@$(VENV_PYTHON) -m pip install --quiet --disable-pip-version-check atheris

@@ -21,7 +21,7 @@ from schemas.records import Touch, unpack_history
 from schemas.settings import Settings
 from workers import connections
 from workers.decoding import interaction_decoder, item_decoder
-from workers.topic_reader import CLOSE_TIMEOUT_MS, READING, Offsets, bounds, read_range
+from workers.topic_reader import CLOSE_TIMEOUT_MS, Offsets, bounds, read_range
 
 OnRecords = Callable[[int], None]
 
@@ -49,7 +49,7 @@ class Export:
         """
         topic = self._settings.kafka.items_topic
         decode = item_decoder(self._settings.events.max_bytes, None)
-        consumer = connections.consumer(self._settings, None, **READING)
+        consumer = connections.consumer(self._settings, None)
         try:
             first, end = bounds(consumer, topic)
             newest: dict[bytes, tuple[int, int, int]] = {}
@@ -90,7 +90,7 @@ class Export:
 
     def _unprocessed(self, start: Offsets, end: Offsets) -> Iterator[bytes]:
         decode = interaction_decoder(self._settings.events.max_bytes)
-        consumers = {partition: connections.consumer(self._settings, None, **READING) for partition in end}
+        consumers = {partition: connections.consumer(self._settings, None) for partition in end}
         try:
             streams = [
                 self._records(consumer, {partition: start[partition]}, {partition: end[partition]})

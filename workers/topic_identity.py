@@ -50,8 +50,9 @@ class TopicIdentity(NamedTuple):
         if self.partitions != found.partitions:
             raise TopicChanged(
                 f"{topic} has {found.partitions} partitions, and what is in Redis was stored when it had "
-                f"{self.partitions}: ids are in other partitions now, and histories would be divided. Nothing is "
-                "lost. To go on, move to new topics with `latentstream export`: see 'When a topic changes' in the README"
+                f"{self.partitions}: ids belong to other partitions now, and histories would be divided. Nothing "
+                "is lost. To go on, move to new topics (`latentstream export`): the README has it under "
+                "'When a topic changes'"
             )
         if self.topic_id and found.topic_id and self.topic_id != found.topic_id:
             raise TopicChanged(

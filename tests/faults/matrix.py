@@ -74,7 +74,7 @@ def faults(other_shape: str) -> list[Fault]:
         Fault("Redis silent for 10 s", partial(server_faults.redis_slow, seconds=10), 5, scope="servers"),
         Fault("connections to Redis cut", server_faults.redis_cut, 50, 5, scope="servers"),
         Fault("Redis out of memory", server_faults.redis_full, 10, scope="servers"),
-        Fault("dead letters refused", server_faults.letters_refused, 5, scope="servers"),
+        Fault("topic of dead letters gone", server_faults.letters_impossible, 5, scope="servers"),
         Fault("topic truncated", topic_faults.truncated, 4, scope="own"),
         Fault("topic truncated under a worker", topic_faults.truncated_under_a_worker, 4, scope="own"),
     ]

@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from collections import defaultdict
 from collections.abc import Iterator
+from collections.abc import Set as AbstractSet
 from typing import Any, Final
 
 import msgspec
@@ -14,6 +15,7 @@ from schemas.documents import Recommendations
 from schemas.events import decode_anomaly
 from schemas.keys import Keys, bucket_of
 from schemas.records import LogEntry
+from schemas.settings import Settings
 from tests.cli.kafka_topics import read_topic
 from tests.faults.reference import Best, Letter, Placed, Reference
 from workers.dead_letters import HEADER_EXCEPTION, HEADER_OFFSET, HEADER_PARTITION, HEADER_TOPIC
@@ -30,12 +32,14 @@ _PARTITIONED: Final = re.compile(r"\{([iu])(\d+)\}:(.+)", re.DOTALL)
 class Stored:
     """Everything under the prefix, read at one time."""
 
-    def __init__(self, client: Any, reference: Reference) -> None:
+    def __init__(self, client: Any, reference: Reference, earlier_letters: AbstractSet[Letter] = frozenset()) -> None:
         self._client = client
         self._reference = reference
         self._settings = reference.settings
         self._keys = Keys(self._settings.redis.prefix)
         self._version = reference.bundle.version
+        # From a topic of dead letters that is no more.
+        self._earlier_letters = earlier_letters
         self._strange: list[str] = []
         # By kind ("codes" and so on) and partition: field -> value, and the bucket that the field was found in.
         self._hashes: dict[tuple[str, int], dict[str, bytes]] = defaultdict(dict)
@@ -217,11 +221,7 @@ class Stored:
             yield f"popular is {listed[:_SHOWN]}…, with {weights[:_SHOWN]}, not {wanted[:_SHOWN]}"
 
     def _letters(self) -> Iterator[str]:
-        told = set()
-        for record in read_topic(self._settings, self._settings.kafka.dead_letters_topic):
-            headers = {name: value.decode() for name, value in record.headers}
-            origin = headers[HEADER_TOPIC], int(headers[HEADER_PARTITION]), int(headers[HEADER_OFFSET])
-            told.add(Letter(*origin, headers[HEADER_EXCEPTION]))
+        told = read_letters(self._settings) | self._earlier_letters
         for letter in sorted(self._reference.letters - told):
             yield f"dead letter missing: {letter}"
         for letter in sorted(told - self._reference.letters):
@@ -238,6 +238,16 @@ class Stored:
             item = self._reference.items[name]
             if (name, item.partition, item.offset) not in told:
                 yield f"anomaly not told: {name} at {item.partition}:{item.offset}"
+
+
+def read_letters(settings: Settings) -> set[Letter]:
+    """Return what the topic of dead letters holds; an event that was refused twice is one."""
+    found = set()
+    for record in read_topic(settings, settings.kafka.dead_letters_topic):
+        headers = {name: value.decode() for name, value in record.headers}
+        origin = headers[HEADER_TOPIC], int(headers[HEADER_PARTITION]), int(headers[HEADER_OFFSET])
+        found.add(Letter(*origin, headers[HEADER_EXCEPTION]))
+    return found
 
 
 def _unlike_codes(user: str, stored: bytes | None, wanted: bytes) -> Iterator[str]:
