@@ -9,6 +9,7 @@ import socket
 import struct
 import subprocess
 import uuid
+from collections.abc import Mapping
 from pathlib import Path
 from string import Template
 from typing import Final
@@ -35,8 +36,10 @@ def process(stack: Path) -> ServerProcess:
     return ServerProcess("Kafka", directory, directory / "server.properties")
 
 
-def start(server: ServerProcess, say: Say) -> None:
+def start(server: ServerProcess, say: Say, overrides: Mapping[str, str] = {}) -> None:
     """Start the broker on the data that are there, formatting the log directory the first time. Does not wait.
+
+    ``overrides`` replace or join what ``server.properties`` says.
 
     Raises:
         StackError: Java or Maven is missing, or the log directory cannot be formatted.
@@ -46,7 +49,9 @@ def start(server: ServerProcess, say: Say) -> None:
     server.directory.mkdir(parents=True, exist_ok=True)
     port, controller_port = free_ports([server.port, None])
     template = Template((_HERE / "server.properties").read_text())
-    server.config.write_text(template.substitute(port=port, controller_port=controller_port))
+    config = template.substitute(port=port, controller_port=controller_port)
+    # Of a property that is given twice Java takes the last.
+    server.config.write_text(config + "".join(f"{name}={value}\n" for name, value in overrides.items()))
     shutil.copyfile(_HERE / _LOG_CONFIG, server.directory / _LOG_CONFIG)
     run = [java, *_JVM, "-cp", f"{library}{os.sep}*"]
     if not (server.directory / "data" / "meta.properties").exists():
