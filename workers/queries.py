@@ -34,6 +34,7 @@ from workers.lookup import find_histories
 from workers.popularity import Popularity
 from workers.profiles import all_profiles
 from workers.query_rules import BadQuery, wanted_by
+from workers.refusals import raise_if_denied
 from workers.wanted import Ranked, Wanted
 
 log = structlog.get_logger()
@@ -99,6 +100,7 @@ class QueryServer(Background):
                     ready = True
                 self._serve(self._read())
             except redis.RedisError as error:
+                raise_if_denied(error)
                 ready = False
                 metrics.FAILURES.labels(type(error).__name__).inc()
                 log.warning("queries_retrying", error=type(error).__name__, reason=str(error))
