@@ -4,7 +4,7 @@ VENV_PYTHON := .venv/bin/python
 INSTALLED := .venv/.installed
 
 .DEFAULT_GOAL := help
-.PHONY: help venv java demo test faults soak fuzz lint format bench lock clean
+.PHONY: help venv java demo test faults soak fuzz lint audit format bench lock clean
 
 help: ## Show the targets.
 	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "make %-8s %s\n", $$1, $$2 }' Makefile
@@ -40,6 +40,9 @@ lint: $(INSTALLED) ## Check style and types.
 	@$(VENV_PYTHON) -m ruff check .
 	@$(VENV_PYTHON) -m ruff format --check .
 	@$(VENV_PYTHON) -m mypy
+
+audit: $(INSTALLED) ## Check the dependencies against known vulnerabilities, where a service can be asked.
+	@$(VENV_PYTHON) .ci/audit.py
 
 format: $(INSTALLED) ## Bring the code into shape.
 	@$(VENV_PYTHON) -m ruff check --fix .

@@ -33,6 +33,8 @@ FORMAT_VERSION: Final = 3
 VERSION_PATTERN: Final = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]{0,99}")
 
 _MANIFEST: Final = "manifest.json"
+# It has a number for each partition of both topics.
+_LARGEST_MANIFEST: Final = 1 << 20
 _VOCABULARY: Final = "vocabulary.json"
 _USER_CODEC: Final = "user_codec.npz"
 _UNFINISHED: Final = ".unfinished-"
@@ -107,8 +109,9 @@ class Bundle:
                 content = ContentModel.load(directory, manifest.content, manifest.codec, detects=manifest.detects)
             space = _load_space(directory, manifest)
             user_codec = Int8Codec(**load_arrays(directory / _USER_CODEC))
-        # The checksums are right, so this is a bundle that another program wrote.
-        except (ValueError, TypeError, KeyError, OSError) as error:
+        # The checksums are right, so this is a bundle that another program wrote, perhaps to do harm. Whatever the
+        # libraries make of it must not take down who refuses it.
+        except Exception as error:
             raise BundleError(f"{directory} cannot be read as a model: {error}") from error
         return cls(manifest, content, space, user_codec)
 
@@ -197,11 +200,13 @@ def _load_space(directory: Path, manifest: Manifest) -> LatentSpace:
 def _verified_manifest(directory: Path) -> Manifest:
     """Return the manifest once every file is known to be what was saved."""
     path = directory / _MANIFEST
+    if directory.is_symlink() or path.is_symlink() or not path.is_file():
+        raise BundleError(f"{directory} is not a model: it has no {_MANIFEST}, or one of the two is a link")
     try:
+        if path.stat().st_size > _LARGEST_MANIFEST:
+            raise BundleError(f"{path} is larger than {_LARGEST_MANIFEST} bytes: it is no manifest")
         manifest = msgspec.json.decode(path.read_bytes(), type=Manifest)
-    except FileNotFoundError as error:
-        raise BundleError(f"{directory} is not a model: it has no {_MANIFEST}") from error
-    except (msgspec.DecodeError, UnicodeDecodeError) as error:
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
         raise BundleError(f"{path} is damaged or of another format: {error}") from error
     if manifest.format_version != FORMAT_VERSION:
         raise BundleError(f"{path} has format {manifest.format_version}, this program reads {FORMAT_VERSION}")

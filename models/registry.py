@@ -19,7 +19,9 @@ class Registry:
         if not self.root.is_dir():
             return []
         return sorted(
-            entry.name for entry in self.root.iterdir() if entry.is_dir() and VERSION_PATTERN.fullmatch(entry.name)
+            entry.name
+            for entry in self.root.iterdir()
+            if VERSION_PATTERN.fullmatch(entry.name) and entry.is_dir() and not entry.is_symlink()
         )
 
     def path(self, version: str) -> Path:

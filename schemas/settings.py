@@ -25,7 +25,29 @@ DEFAULT_HOME: Final = Path(platformdirs.user_data_dir("latentstream", appauthor=
 STACK_STATE: Final = Path("stack") / "stack.json"
 
 
-class KafkaSettings(Section):
+class TlsSettings(Section):
+    """Certificates; hosts are always verified, by the system's authorities where no other is given."""
+
+    ssl_cafile: Path | None = Field(None, description="Authority that signed the server's certificate. With TLS.")
+    ssl_certfile: Path | None = Field(None, description="Our own certificate, where the server asks for one.")
+    ssl_keyfile: Path | None = Field(None, description="Its key, where that is not in the same file.")
+
+    @property
+    def tls(self) -> bool:
+        """Whether the connection is encrypted."""
+        raise NotImplementedError
+
+    @model_validator(mode="after")
+    def _certificates_are_used(self) -> Self:
+        given = [name for name in TlsSettings.model_fields if getattr(self, name) is not None]
+        if given and not self.tls:
+            raise ValueError(f"{' and '.join(given)} would be ignored: the connection is set to be without TLS")
+        if self.ssl_keyfile is not None and self.ssl_certfile is None:
+            raise ValueError("ssl_keyfile needs ssl_certfile")
+        return self
+
+
+class KafkaSettings(TlsSettings):
     """Where the events are."""
 
     bootstrap_servers: str = Field("", description="host:port, several separated by commas.")
@@ -45,7 +67,6 @@ class KafkaSettings(Section):
     )
     sasl_username: str | None = Field(None, description="With SASL_PLAINTEXT or SASL_SSL.")
     sasl_password: SecretStr | None = Field(None, description="With SASL_PLAINTEXT or SASL_SSL.")
-    ssl_cafile: Path | None = Field(None, description="Certificate authority, with SSL or SASL_SSL.")
     session_timeout_ms: int = Field(
         45_000, ge=1_000, description="A worker silent for longer loses its partitions. Brokers want 6,000 or more."
     )
@@ -56,8 +77,21 @@ class KafkaSettings(Section):
     )
     max_poll_interval_ms: int = Field(300_000, ge=10_000, description="So does one that is stuck for longer.")
 
+    @property
+    def tls(self) -> bool:
+        """Whether the connection is encrypted."""
+        return self.security_protocol in ("SSL", "SASL_SSL")
 
-class RedisSettings(Section):
+    @model_validator(mode="after")
+    def _sasl_is_whole(self) -> Self:
+        needed = ("sasl_mechanism", "sasl_username", "sasl_password")
+        missing = [name for name in needed if getattr(self, name) is None]
+        if self.security_protocol.startswith("SASL") and missing:
+            raise ValueError(f"security_protocol {self.security_protocol} needs {', '.join(missing)} as well")
+        return self
+
+
+class RedisSettings(TlsSettings):
     """Where codes and recommendations go."""
 
     url: SecretStr = Field(SecretStr(""), description="redis://[user:password@]host:port/db, or rediss:// for TLS.")
@@ -65,6 +99,11 @@ class RedisSettings(Section):
         "ls", description="Every key starts with PREFIX: ."
     )
     timeout_s: float = Field(10.0, gt=0, description="A command that takes longer is repeated.")
+
+    @property
+    def tls(self) -> bool:
+        """Whether the connection is encrypted."""
+        return self.url.get_secret_value().startswith("rediss://")
 
 
 class EventSettings(Section):

@@ -10,13 +10,15 @@ import redis
 from kafka import KafkaAdminClient, KafkaConsumer, KafkaProducer
 from kafka.coordinator.assignors.cooperative_sticky import CooperativeStickyAssignor
 from kafka.coordinator.assignors.range import RangePartitionAssignor
-from kafka.errors import KafkaError, TopicAlreadyExistsError
-from redis.backoff import ExponentialBackoff
+from kafka.errors import AuthorizationError, KafkaError, TopicAlreadyExistsError
+from redis.backoff import ExponentialBackoff, NoBackoff
 from redis.retry import Retry
 
 from schemas.settings import KafkaSettings, RedisSettings, Settings
 from workers import fetching
+from workers.bootstrap import Bootstrap, HandshakeSocket
 from workers.errors import Repairable
+from workers.refusals import kafka_reason, redis_reason
 
 KAFKA_TIMEOUT_MS: Final = 10_000
 FETCH_BYTES: Final = 8 << 20
@@ -24,6 +26,7 @@ FETCH_BYTES: Final = 8 << 20
 _LARGEST_BATCH: Final = 64 << 20
 METADATA_MAX_AGE_MS: Final = 15_000
 _RECONNECT_MS: Final = 2_000
+_REDIS_TLS: Final = {"ssl_ca_certs": "ssl_cafile", "ssl_certfile": "ssl_certfile", "ssl_keyfile": "ssl_keyfile"}
 # A dead letter carries the event and, in its headers, the reason.
 _HEADER_ROOM: Final = 64 * 1024
 # Long enough to look after a holiday; what is marked now stands in Redis however old the event is.
@@ -49,21 +52,30 @@ def redis_client(settings: RedisSettings) -> redis.Redis:
         raise ConnectionFailed(
             "no Redis address: run `latentstream stack up`, or set LATENTSTREAM_REDIS__URL=redis://host:port/0"
         )
+    tls: dict[str, Any] = {}
+    if settings.tls:
+        _tls_context(settings, "REDIS")  # redis-py would read the files at each connection, and say less of them.
+        tls = {name: getattr(settings, setting) for name, setting in _REDIS_TLS.items()}
     try:
         client = redis.Redis.from_url(
             url,
+            **tls,
             protocol=2,  # Replies as lists, the same shape from every server version.
             socket_timeout=settings.timeout_s,
             socket_connect_timeout=settings.timeout_s,
-            retry=Retry(ExponentialBackoff(cap=1.0, base=0.05), retries=3),
+            # Whoever has just started learns at once what is wrong.
+            retry=Retry(NoBackoff(), retries=0),
             health_check_interval=30,
         )
-        client.ping()
     except ValueError:
         # Not `from error`, and not its text: it may quote the URL, which may have a password in it.
         raise ConnectionFailed("LATENTSTREAM_REDIS__URL is not redis://[user:password@]host:port/db") from None
+    try:
+        client.ping()
+        client.set_retry(Retry(ExponentialBackoff(cap=1.0, base=0.05), retries=3))
     except redis.RedisError as error:
-        raise ConnectionFailed(f"Redis does not answer as LATENTSTREAM_REDIS__URL says: {error}") from error
+        client.close()
+        raise ConnectionFailed(redis_reason(error, tls=settings.tls)) from error
     return client
 
 
@@ -149,8 +161,8 @@ def ensure_topics(settings: Settings) -> None:
             return
         if not kafka.create_topics:
             raise ConnectionFailed(
-                f"topics are missing: {', '.join(sorted(missing))}. Create them, or set "
-                "LATENTSTREAM_KAFKA__CREATE_TOPICS=true"
+                f"topics are missing, or hidden from this user: {', '.join(sorted(missing))}. Create them and let "
+                "LATENTSTREAM_KAFKA__SASL_USERNAME use them, or set LATENTSTREAM_KAFKA__CREATE_TOPICS=true"
             )
         for topic in sorted(missing):
             _create_topic(client, kafka, topic, configs[topic])
@@ -168,6 +180,11 @@ def _create_topic(client: KafkaAdminClient, kafka: KafkaSettings, topic: str, co
         client.create_topics({topic: shape}, timeout_ms=KAFKA_TIMEOUT_MS, wait_for_metadata=True)
     except TopicAlreadyExistsError:
         return  # Another worker that starts now was faster.
+    except AuthorizationError as error:
+        raise ConnectionFailed(
+            f"topic {topic!r} is missing, or hidden from LATENTSTREAM_KAFKA__SASL_USERNAME, who may not create it: "
+            "create it, and grant that user the operations that the README lists for Kafka"
+        ) from error
     except KafkaError as error:
         raise ConnectionFailed(f"topic {topic!r} cannot be created: {error}") from error
 
@@ -202,25 +219,41 @@ def _connected(kind: Any, kafka: KafkaSettings, options: dict[str, Any]) -> Any:
         raise ConnectionFailed(
             "no Kafka address: run `latentstream stack up`, or set LATENTSTREAM_KAFKA__BOOTSTRAP_SERVERS=host:port"
         )
+    bootstrap = Bootstrap()
     options |= {
         "bootstrap_servers": kafka.bootstrap_servers.split(","),
         "security_protocol": kafka.security_protocol,
         # A broker that comes back is found soon; by default attempts become 30 s apart.
         "reconnect_backoff_max_ms": _RECONNECT_MS,
+        "kafka_client": bootstrap.client,
     }
-    if kafka.ssl_cafile:
-        try:
-            options["ssl_context"] = ssl.create_default_context(cafile=kafka.ssl_cafile)
-        except OSError as error:
-            raise ConnectionFailed(f"LATENTSTREAM_KAFKA__SSL_CAFILE cannot be read: {error}") from error
-    if kafka.sasl_mechanism:
-        password = kafka.sasl_password
+    if kafka.tls:
+        context = options["ssl_context"] = _tls_context(kafka, "KAFKA")
+        context.sslsocket_class = HandshakeSocket
+    if kafka.sasl_password is not None:
         options |= {
             "sasl_mechanism": kafka.sasl_mechanism,
             "sasl_plain_username": kafka.sasl_username,
-            "sasl_plain_password": password and password.get_secret_value(),
+            "sasl_plain_password": kafka.sasl_password.get_secret_value(),
         }
     try:
-        return kind(**options)
+        with bootstrap:
+            return kind(**options)
     except (KafkaError, ValueError) as error:
-        raise ConnectionFailed(f"Kafka does not answer at {kafka.bootstrap_servers}: {error}") from error
+        raise ConnectionFailed(kafka_reason(bootstrap.reason or error, kafka)) from error
+
+
+def _tls_context(section: KafkaSettings | RedisSettings, name: str) -> ssl.SSLContext:
+    """Return a context that trusts the authority in the settings, or those of the system, and checks host names."""
+    try:
+        context = ssl.create_default_context(cafile=section.ssl_cafile)
+    except OSError as error:
+        raise ConnectionFailed(f"LATENTSTREAM_{name}__SSL_CAFILE cannot be read: {error}") from error
+    if section.ssl_certfile is not None:
+        try:
+            context.load_cert_chain(section.ssl_certfile, section.ssl_keyfile)
+        except OSError as error:
+            raise ConnectionFailed(
+                f"LATENTSTREAM_{name}__SSL_CERTFILE and SSL_KEYFILE cannot be read as certificate and key: {error}"
+            ) from error
+    return context

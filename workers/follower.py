@@ -13,6 +13,7 @@ from schemas.records import LogEntry
 from workers import metrics
 from workers.background import Background
 from workers.catalogue import Catalogue
+from workers.refusals import raise_if_denied
 
 log = structlog.get_logger()
 
@@ -46,6 +47,7 @@ class Follower(Background):
                     self.loaded.set()
                     self._follow()
             except redis.RedisError as error:
+                raise_if_denied(error)
                 metrics.FAILURES.labels(type(error).__name__).inc()
                 log.warning("follower_retrying", error=type(error).__name__, reason=str(error))
                 self.stopping.wait(RETRY_S)

@@ -16,17 +16,21 @@ def configure(level: str) -> None:
         structlog.processors.add_log_level,
         structlog.processors.TimeStamper(fmt="iso", utc=True),
     ]
+    traces: list[structlog.types.Processor] = [] if terminal else [structlog.processors.format_exc_info]
+    # Traces never show the values of variables, which may be secret.
     renderer: structlog.types.Processor = (
-        structlog.dev.ConsoleRenderer() if terminal else structlog.processors.JSONRenderer()
+        structlog.dev.ConsoleRenderer(exception_formatter=structlog.dev.plain_traceback)
+        if terminal
+        else structlog.processors.JSONRenderer()
     )
     structlog.configure(
-        processors=[*shared, *([] if terminal else [structlog.processors.format_exc_info]), renderer],
+        processors=[*shared, *traces, renderer],
         wrapper_class=structlog.make_filtering_bound_logger(logging.getLevelNamesMapping()[level]),
         logger_factory=structlog.PrintLoggerFactory(sys.stderr),
     )
     handler = logging.StreamHandler(sys.stderr)
     handler.setFormatter(
-        structlog.stdlib.ProcessorFormatter(foreign_pre_chain=shared, processors=[_drop_internal, renderer])
+        structlog.stdlib.ProcessorFormatter(foreign_pre_chain=shared, processors=[_drop_internal, *traces, renderer])
     )
     # Libraries log a line for each reconnection at INFO; what an operator must know, the workers say.
     logging.basicConfig(level=logging.WARNING, handlers=[handler], force=True)

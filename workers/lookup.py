@@ -24,7 +24,8 @@ class StoredItem(NamedTuple):
 def current_version(client: redis.Redis, keys: Keys) -> str | None:
     """Return the version of the current model, None before the first one."""
     version = cast(bytes | None, client.hget(keys.model, "version"))
-    return version.decode() if version else None
+    # What is no UTF-8 is no name of a version, and is refused as such.
+    return version.decode(errors="replace") if version else None
 
 
 def find_histories(client: redis.Redis, keys: Keys, partitions: int, user_ids: Sequence[str]) -> list[History]:

@@ -11,6 +11,7 @@ import structlog
 from kafka.errors import KafkaError
 
 from workers import metrics
+from workers.refusals import raise_if_denied
 from workers.source import PartitionRecords, Source
 
 log = structlog.get_logger()
@@ -43,6 +44,9 @@ def run(session: Session, health: Watch, stop: threading.Event, superseded: Call
     """Run ``session`` until ``stop`` is set or ``superseded`` says that a newer model takes over.
 
     A stop is only seen between batches, so what was polled is finished first (it drains).
+
+    Raises:
+        Denied: Kafka or Redis does not let this user do something, which does not pass by itself.
     """
     backoff = FIRST_BACKOFF_S
     busy = False
@@ -57,6 +61,7 @@ def run(session: Session, health: Watch, stop: threading.Event, superseded: Call
                 return
             backoff = FIRST_BACKOFF_S
         except (redis.RedisError, KafkaError) as error:
+            raise_if_denied(error)
             # Nothing of the batch is committed: it is read again from the position in Redis.
             metrics.FAILURES.labels(type(error).__name__).inc()
             log.warning("retrying", error=type(error).__name__, reason=str(error), wait_s=backoff)

@@ -32,6 +32,7 @@ from schemas.events import (
     feature_vector,
 )
 from workers.errors import Repairable
+from workers.refusals import raise_if_denied
 
 Kind = Literal["items", "interactions"]
 STDIN: Final = Path("-")
@@ -272,6 +273,7 @@ class Publisher:
             self._waiting_bytes -= weight
 
     def _failed(self, place: Place, error: KafkaError) -> PublishFailed:
+        raise_if_denied(error)
         return PublishFailed(
             f"{place}: Kafka did not take the event: {type(error).__name__}: {error}. "
             "To publish the same lines again does no harm: they replace one another"

@@ -35,6 +35,7 @@ from workers.popularity import Popularity
 from workers.profiles import all_profiles
 from workers.query_rules import BadQuery, decode_request, wanted_by
 from workers.query_stream import QueryStream, Request, address
+from workers.refusals import raise_if_denied
 from workers.wanted import Ranked, Wanted
 
 log = structlog.get_logger()
@@ -99,6 +100,7 @@ class QueryServer(Background):
                     # There is no end of it, and the lists of everybody else are made on another thread.
                     self.stopping.wait(time.monotonic() - began)
             except redis.RedisError as error:
+                raise_if_denied(error)
                 ready = False
                 metrics.FAILURES.labels(type(error).__name__).inc()
                 log.warning("queries_retrying", error=type(error).__name__, reason=str(error))

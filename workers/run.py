@@ -43,7 +43,7 @@ def run_worker(role: Role, settings: Settings) -> None:
     """Run a worker until SIGTERM or SIGINT, across model versions.
 
     Raises:
-        ConnectionFailed, BundleError, TooManyDeadLetters, PositionOutOfRange: what a person must repair.
+        ConnectionFailed, Denied, BundleError, TooManyDeadLetters, PositionOutOfRange: what a person must repair.
     """
     sys.setswitchinterval(THREAD_SWITCH_S)
     stop = threading.Event()

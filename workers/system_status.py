@@ -15,6 +15,7 @@ from schemas.keys import Keys
 from schemas.settings import Settings
 from workers import connections
 from workers.lookup import current_version
+from workers.refusals import denial
 
 KAFKA_TIMEOUT_MS: Final = 5_000
 # The settings allow no more partitions.
@@ -112,7 +113,7 @@ def _redis_status(settings: Settings) -> tuple[RedisStatus, Positions | None]:
             status.popular_changed_s_ago = max(time.time() - document.generated_at, 0.0)
         status.memory_bytes = _memory(client)
     except (connections.ConnectionFailed, redis.RedisError) as error:
-        return RedisStatus(problem=str(error)), None
+        return RedisStatus(problem=denial(error) or str(error)), None
     return status, positions
 
 
@@ -145,7 +146,7 @@ def _kafka_status(settings: Settings, positions: Positions | None) -> KafkaStatu
         finally:
             consumer.close(timeout_ms=KAFKA_TIMEOUT_MS)
     except (connections.ConnectionFailed, KafkaError) as error:
-        return KafkaStatus(problem=str(error))
+        return KafkaStatus(problem=denial(error) or str(error))
     return status
 
 

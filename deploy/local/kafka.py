@@ -39,7 +39,7 @@ def process(stack: Path) -> ServerProcess:
 def start(server: ServerProcess, say: Say, overrides: Mapping[str, str] = {}) -> None:
     """Start the broker on the data that are there, formatting the log directory the first time. Does not wait.
 
-    ``overrides`` replace or join what ``server.properties`` says.
+    ``overrides`` replace or join what ``server.properties`` says; ports are filled in as there.
 
     Raises:
         StackError: Java or Maven is missing, or the log directory cannot be formatted.
@@ -48,10 +48,9 @@ def start(server: ServerProcess, say: Say, overrides: Mapping[str, str] = {}) ->
     library = jars.kafka_jars(say)
     server.directory.mkdir(parents=True, exist_ok=True)
     port, controller_port = free_ports([server.port, None])
-    template = Template((_HERE / "server.properties").read_text())
-    config = template.substitute(port=port, controller_port=controller_port)
     # Of a property that is given twice Java takes the last.
-    server.config.write_text(config + "".join(f"{name}={value}\n" for name, value in overrides.items()))
+    lines = [(_HERE / "server.properties").read_text(), *(f"{name}={value}\n" for name, value in overrides.items())]
+    server.config.write_text(Template("".join(lines)).substitute(port=port, controller_port=controller_port))
     shutil.copyfile(_HERE / _LOG_CONFIG, server.directory / _LOG_CONFIG)
     run = [java, *_JVM, "-cp", f"{library}{os.sep}*"]
     if not (server.directory / "data" / "meta.properties").exists():

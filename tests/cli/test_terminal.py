@@ -5,7 +5,7 @@ from rich.console import Console
 
 from workers.cli import terminal
 from workers.cli.inspect import picture
-from workers.cli.masking import masked_url
+from workers.masking import masked_url
 
 
 @pytest.mark.parametrize(

@@ -117,6 +117,28 @@ def test_what_trends_is_shorter_than_what_is_popular(monkeypatch: pytest.MonkeyP
         Settings()
 
 
+@pytest.mark.parametrize(
+    ("variables", "told"),
+    [
+        ({"KAFKA__SSL_CAFILE": "ca.pem"}, "ssl_cafile would be ignored"),
+        ({"REDIS__URL": "redis://r/0", "REDIS__SSL_CAFILE": "ca.pem"}, "ssl_cafile would be ignored"),
+        ({"REDIS__URL": "rediss://r/0", "REDIS__SSL_KEYFILE": "key.pem"}, "ssl_keyfile needs ssl_certfile"),
+        ({"KAFKA__SECURITY_PROTOCOL": "SASL_SSL", "KAFKA__SASL_USERNAME": "me"}, "needs sasl_mechanism, sasl_password"),
+    ],
+)
+@pytest.mark.usefixtures("home")
+def test_security_that_is_only_half_set_is_refused(
+    variables: dict[str, str], told: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name, value in variables.items():
+        monkeypatch.setenv(f"LATENTSTREAM_{name}", value)
+    with pytest.raises(ValidationError) as refused:
+        Settings()
+    (line,) = settings_errors(refused.value).splitlines()
+    assert line.startswith(f"LATENTSTREAM_{min(variables).partition('__')[0]}: ")
+    assert told in line
+
+
 @pytest.mark.usefixtures("home")
 def test_secrets_are_masked(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("LATENTSTREAM_REDIS__URL", "redis://:s3cret@redis.example/0")

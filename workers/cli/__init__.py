@@ -8,6 +8,7 @@ import redis
 import typer
 from kafka.errors import KafkaError
 from pydantic import ValidationError
+from pydantic_settings import SettingsError
 
 from deploy.local.processes import StackError
 from models.errors import ModelError
@@ -69,11 +70,16 @@ def main() -> None:
         app()
     except ValidationError as error:
         fail(settings_errors(error))
+    except SettingsError as error:
+        # Its cause quotes nothing, but its trace would be no help.
+        fail(f"a setting is not the JSON that it should be: {error}")
     except (Repairable, ModelError, StackError, BadExperiment) as error:
         fail(str(error))
     except (redis.RedisError, KafkaError) as error:
+        from workers.refusals import denial
+
         system = "Redis" if isinstance(error, redis.RedisError) else "Kafka"
-        fail(f"{system} failed in the middle of it: {type(error).__name__}: {error}")
+        fail(denial(error) or f"{system} failed in the middle of it: {type(error).__name__}: {error}")
 
 
 def settings_errors(error: ValidationError) -> str:

@@ -66,7 +66,7 @@ def kafka_rows(found: KafkaStatus) -> list[tuple[str, str]]:
 
 def _topic(found: TopicStatus | None) -> str:
     if found is None:
-        return "does not exist yet: the first worker or `latentstream publish` creates it"
+        return "does not exist yet (or is hidden from this user): the first worker or `latentstream publish` creates it"
     if found.lag is None:
         lag = "lag unknown, because Redis does not answer"
     elif found.lag == 0:
