@@ -1,12 +1,14 @@
 -- Write one batch of one partition, together with its position, or nothing.
 --
--- KEYS[1] is the position (hash: epoch, next); the other keys are those that the operations touch.
--- ARGV: epoch, base, next, then for each operation: index in KEYS, command, number of arguments,
+-- KEYS[1] is the position (hash: epoch, next, commits); the other keys are those that the operations touch.
+-- ARGV: epoch, base, commits before this one, next, then for each operation: index in KEYS, command, number of arguments,
 -- arguments. The command DECAY (key: popularity; arguments: limit, then pairs of member and log2 of a
 -- weight) adds weights that are kept as logarithms.
-local position = redis.call('HMGET', KEYS[1], 'epoch', 'next')
+local position = redis.call('HMGET', KEYS[1], 'epoch', 'next', 'commits')
 if position[1] ~= ARGV[1] then return {'refused', position[1] or ''} end
-if position[2] ~= ARGV[2] then return {'moved', position[2] or ''} end
+if position[2] ~= ARGV[2] or position[3] ~= ARGV[3] then
+    return {'moved', (position[2] or '') .. ' after ' .. (position[3] or '') .. ' commits'}
+end
 
 local LOG2 = math.log(2)
 
@@ -21,7 +23,7 @@ local function decay(key, limit, first, last)
     end
 end
 
-local at = 4
+local at = 5
 while at <= #ARGV do
     local key, command, count = KEYS[tonumber(ARGV[at])], ARGV[at + 1], tonumber(ARGV[at + 2])
     local first, last = at + 3, at + 2 + count
@@ -32,5 +34,5 @@ while at <= #ARGV do
     end
     at = last + 1
 end
-redis.call('HSET', KEYS[1], 'next', ARGV[3])
-return {'written', ARGV[3]}
+redis.call('HSET', KEYS[1], 'next', ARGV[4], 'commits', ARGV[3] + 1)
+return {'written', ARGV[4]}

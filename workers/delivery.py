@@ -40,12 +40,17 @@ class Moved(Exception):  # noqa: N818
 
 @dataclass(slots=True)
 class Position:
-    """Where a partition stands: who owns it, what comes next, and the size of its buckets."""
+    """Where a partition stands: who owns it, what comes next, the size of its buckets, and how often it was written.
+
+    Not every commit moves the position on: lists are made anew without events. ``commits`` tells such states apart,
+    where Redis was restored to an older one.
+    """
 
     epoch: int
     next: int
     ids: int
     buckets: int
+    commits: int
 
 
 class Batch:
@@ -99,12 +104,13 @@ class PositionStore:
             # Another worker was faster, or Redis was restored and the counter is behind: pass the owner.
             self._redis.incrby(self._keys.epoch, max(stored[0] - epoch, 0))
 
-    def standing(self, position_keys: Sequence[str]) -> list[tuple[int, int]]:
-        """Return the epoch and the next offset of each position as it is stored, -1 where there is none."""
+    def standing(self, position_keys: Sequence[str]) -> list[tuple[int, int, int]]:
+        """Return epoch, next offset and commits of each position as it is stored, -1 where there is none."""
         pipeline = self._redis.pipeline(transaction=False)
         for key in position_keys:
-            pipeline.hmget(key, "epoch", "next")
-        return [(int(epoch or -1), int(following or -1)) for epoch, following in pipeline.execute()]
+            pipeline.hmget(key, "epoch", "next", "commits")
+        rows = pipeline.execute()
+        return [tuple(-1 if value is None else int(value) for value in row) for row in rows]  # type: ignore[misc]
 
     def first_known(self, topic: str, identity: str) -> str:
         """Return the identity under which positions of ``topic`` were stored first, ``identity`` if none were."""
@@ -122,15 +128,19 @@ class PositionStore:
 
         Raises:
             Refused: another worker owns the partition.
-            Moved: the position in Redis is not ``position.next``.
+            Moved: the state in Redis is not the one that ``position`` tells of.
             redis.RedisError: no answer; the batch is written or not, and may be committed again.
         """
-        status, value = self._commit(keys=batch.keys, args=[position.epoch, position.next, following, *batch.arguments])
+        before = (position.epoch, position.next, position.commits)
+        status, value = self._commit(keys=batch.keys, args=[*before, following, *batch.arguments])
         if status == b"refused":
             raise Refused(f"epoch {position.epoch} is over, the owner has {value.decode()}")
         if status == b"moved":
-            raise Moved(f"position is {value.decode()}, the batch begins at {position.next}")
+            raise Moved(
+                f"position is {value.decode()}, the batch begins at {position.next} after {position.commits} commits"
+            )
         position.next = following
+        position.commits += 1
 
 
 class FinishedList(NamedTuple):

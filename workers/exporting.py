@@ -35,10 +35,11 @@ class Exported:
 
 
 class Export:
-    """Yields events as JSON, one a line."""
+    """Yields events as JSON, one a line. Items of another shape than the model's ``input_shape`` are bad ones."""
 
-    def __init__(self, settings: Settings, on_records: OnRecords) -> None:
+    def __init__(self, settings: Settings, input_shape: tuple[int, ...] | None, on_records: OnRecords) -> None:
         self._settings = settings
+        self._input_shape = input_shape
         self._on_records = on_records
         self.result = Exported()
 
@@ -48,7 +49,7 @@ class Export:
         The topic is read twice, so that memory holds no more than where each event stands.
         """
         topic = self._settings.kafka.items_topic
-        decode = item_decoder(self._settings.events.max_bytes, None)
+        decode = item_decoder(self._settings.events.max_bytes, self._input_shape)
         consumer = connections.consumer(self._settings, None)
         try:
             first, end = bounds(consumer, topic)

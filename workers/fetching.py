@@ -6,6 +6,7 @@ megabyte of batches may become gigabytes, and each start of the worker would end
 - a batch that decompresses to more than a limit is not looked at, and comes out as one record with its bytes as they
   are, which the decoders refuse;
 - a poll ends at ``POLL_BYTES`` of records, however few they are;
+- a partition that was paused in the middle of a response, and has gone on elsewhere since, is fetched again;
 - the name of a header that is not UTF-8 is escaped, where kafka-python would fail at that record for ever.
 """
 
@@ -123,6 +124,7 @@ class _BoundedBatches:
 class _BoundedFetcher(Fetcher):  # type: ignore[misc]
     largest_batch: int
     _bytes_left = 0
+    _next_partition_records: Any
 
     class PartitionRecords(Fetcher.PartitionRecords):  # type: ignore[misc]
         bytes_left = 0
@@ -149,6 +151,10 @@ class _BoundedFetcher(Fetcher):  # type: ignore[misc]
 
     def fetched_records(self, max_records: int | None = None, update_offsets: bool = True) -> Any:
         self._bytes_left = POLL_BYTES
+        # What was set aside when its partition was paused comes back only where nothing is here, and until then the
+        # partition is not fetched. A remainder without records would keep it out for ever.
+        if not self._next_partition_records:
+            self._next_partition_records = None
         return super().fetched_records(max_records, update_offsets)
 
     def _append(

@@ -155,7 +155,8 @@ class Recommender:
         for arm in self._arms:
             items = waiting.items
             known = arm.catalogue.known(items)
-            self._wake(owned, state, arm, {item for item, here in zip(items, known, strict=True) if here})
+            if not self._wake(owned, state, arm, {item for item, here in zip(items, known, strict=True) if here}):
+                return
 
     def _on_dropped(self, partition: int) -> None:
         self._states.pop(partition, None)
@@ -265,15 +266,22 @@ class Recommender:
             codes = {user: lists.ranked[user][0].code or None for user in users}
             buckets.write(lists.batch, partial(keys.codes, arm.version), codes, bucket_count)
 
-    def _wake(self, owned: Owned, state: _PartitionState, arm: Arm, items: set[str]) -> None:
-        """Make anew the lists of an arm's users who touched ``items`` before they were published."""
+    def _wake(self, owned: Owned, state: _PartitionState, arm: Arm, items: set[str]) -> bool:
+        """Make anew the lists of an arm's users who touched ``items`` before they were published.
+
+        Returns whether we still own the partition.
+        """
         pairs = [(item, user) for item, user in state.waiting.pairs(items) if self._arms.of(user) is arm]
-        if not pairs or not self._refresh(owned, sorted({user for _, user in pairs})):
-            return
+        if not pairs:
+            return True
+        if not self._refresh(owned, sorted({user for _, user in pairs})):
+            return False
         batch = Batch(owned.key)
         state.waiting.remove(pairs, batch)
-        if self.source.commit(batch, owned, owned.position.next):
-            state.waiting.forget(pairs)
+        if not self.source.commit(batch, owned, owned.position.next):
+            return False
+        state.waiting.forget(pairs)
+        return True
 
     def _clean(self) -> bool:
         """Cut what is gone out of some lists, or make some of those anew; return whether there were any."""
@@ -281,6 +289,9 @@ class Recommender:
         for owned, state in owners:
             users = take(state.affected.cut, USERS_CUT_AT_A_TIME)
             if users:
+                # As in `_refresh`.
+                if not self.source.commit(Batch(owned.key), owned, owned.position.next):
+                    return True
                 order = recommendation_order(owned.position.epoch, owned.position.next)
                 for arm, own in self._arms.divided(users):
                     arm.lists.cut(order, own, state.listed[arm.name])
@@ -305,22 +316,27 @@ class Recommender:
                 for arm, users in self._arms.divided(name.decode() for name in names):
                     stale, gone = arm.lists.stale(users, state.listed[arm.name])
                     self._withdrawn.note(gone)
-                    self._refresh(owned, stale)
+                    if not self._refresh(owned, stale):
+                        break
                 return True
         return False
 
     def _refresh(self, owned: Owned, users: list[str]) -> bool:
-        """Make the lists of ``users`` anew from their stored histories; return whether we still own them."""
+        """Make the lists of ``users`` anew from their stored histories; return whether we still own them.
+
+        Unlike those of a batch they are written after the commit: no event will make a new owner write them again,
+        should we have lost the partition. A crash in between leaves lists that the sweep after the next claim finds.
+        """
         keys = self._keys.users(owned.partition)
         remaining = iter(users)
         while names := list(islice(remaining, USERS_AT_A_TIME)):
             stored = buckets.read_fields(self._redis, keys.histories, names, owned.position.buckets)
             lists = _Lists(owned, Histories(stored, self._settings.history), names, Batch(keys.position))
             self._rank([lists])
-            self._write_lists(lists, owned.position.next)
             self._add_codes(lists, owned.position.buckets)
             if not self.source.commit(lists.batch, owned, owned.position.next):
                 return False
+            self._write_lists(lists, owned.position.next)
         return True
 
 

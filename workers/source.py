@@ -27,6 +27,9 @@ CLOSE_TIMEOUT_MS: Final = 5_000
 METADATA_TIMEOUT_MS: Final = 10_000
 # So soon an idle worker notices that Redis was restored to an older state, or that its partitions have a new owner.
 CHECK_INTERVAL_S: Final = 1.0
+# A worker that stood still learns from a newer owner that it is out of date, and from Kafka only a moment later; until
+# then its partitions are still assigned to it, and it would take them away from the new owner.
+REFUSED_HOLD_S: Final = 1.0
 
 
 class PositionOutOfRange(Repairable):
@@ -103,6 +106,8 @@ class Source:
         self._listener.consumer = consumer
         self._committed_at = 0.0
         self._check_due = 0.0
+        # Partition -> when it may be claimed again.
+        self._held: dict[int, float] = {}
         self._uncommitted: dict[int, int] = {}
         self.owned: dict[int, Owned] = {}
         self.lag = Lag()
@@ -140,7 +145,7 @@ class Source:
         except (Refused, Moved) as error:
             metrics.REFUSED_WRITES.labels(self._topic).inc()
             log.warning("write_refused", topic=self._topic, partition=owned.partition, reason=str(error))
-            self._release(owned.partition)
+            self._release(owned.partition, hold=isinstance(error, Refused))
             return False
         self._uncommitted[owned.partition] = following
         return True
@@ -162,7 +167,9 @@ class Source:
     def _topic_partition(self, partition: int) -> TopicPartition:
         return TopicPartition(self._topic, partition)
 
-    def _release(self, partition: int) -> None:
+    def _release(self, partition: int, *, hold: bool = False) -> None:
+        if hold:
+            self._held[partition] = time.monotonic() + REFUSED_HOLD_S
         if self.owned.pop(partition, None) is not None:
             self._on_dropped(partition)
         self._uncommitted.pop(partition, None)
@@ -182,16 +189,17 @@ class Source:
             return
         self._check_topic()
         owners = list(self.owned.values())
-        for owned, (epoch, following) in zip(owners, self._store.standing([one.key for one in owners]), strict=True):
-            if (epoch, following) != (owned.position.epoch, owned.position.next):
+        for owned, stored in zip(owners, self._store.standing([one.key for one in owners]), strict=True):
+            ours = owned.position.epoch, owned.position.next, owned.position.commits
+            if stored != ours:
                 log.warning(
                     "position_changed",
                     topic=self._topic,
                     partition=owned.partition,
-                    reason=f"in Redis are epoch {epoch} and offset {following}, not ours, {owned.position.epoch} and "
-                    f"{owned.position.next}: it has a new owner, or Redis was restored to an older state",
+                    reason=f"epoch, offset and commits in Redis are {stored}, not {ours}: the partition has a new "
+                    "owner, or Redis was restored to an older state",
                 )
-                self._release(owned.partition)
+                self._release(owned.partition, hold=stored[0] > owned.position.epoch)
         self._check_due = time.monotonic() + CHECK_INTERVAL_S
 
     def _check_topic(self) -> None:
@@ -206,6 +214,8 @@ class Source:
         if self._listener.unclaimed:
             self._check_topic()
         for partition in sorted(self._listener.unclaimed):
+            if time.monotonic() < self._held.get(partition, 0.0):
+                continue
             target = self._topic_partition(partition)
             # An eager rebalance hands the same partition out again: it is claimed anew all the same.
             if self.owned.pop(partition, None) is not None:

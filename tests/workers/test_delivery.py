@@ -55,11 +55,11 @@ def test_batch_whose_answer_was_lost_is_not_written_twice(
     store: PositionStore, keys: Keys, redis_client: redis.Redis
 ) -> None:
     position = store.claim(keys.users(0).position, 0)
-    retried = Position(position.epoch, position.next, position.ids, position.buckets)
+    retried = Position(position.epoch, position.next, position.ids, position.buckets, position.commits)
     batch = Batch(keys.users(0).position)
     batch.add(keys.users(0).popularity, "DECAY", 10, "film", 3.0)
     store.commit(batch, position, 1)
-    with pytest.raises(Moved, match="position is 1, the batch begins at 0"):
+    with pytest.raises(Moved, match="position is 1 after 1 commits, the batch begins at 0 after 0 commits"):
         store.commit(batch, retried, 1)
     assert redis_client.zscore(keys.users(0).popularity, "film") == 3.0
 

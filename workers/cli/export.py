@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 from rich.progress import Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
 
+from schemas.keys import Keys
 from schemas.settings import Settings
 from workers.cli import terminal
 
@@ -31,8 +32,16 @@ Output = Annotated[
 @app.command()
 def items(output: Output = None) -> None:
     """Write the newest event of each item that exists."""
+    from models.registry import Registry
+    from workers import connections
+    from workers.lookup import current_version
+
+    settings = Settings()
+    version = current_version(connections.redis_client(settings.redis), Keys(settings.redis.prefix))
+    # An event that is a dead letter has not taken the place of the one before it.
+    content = Registry(settings.registry).load(version).content if version is not None else None
     with _progress() as progress:
-        export = _export(progress)
+        export = _export(progress, content.input_shape if content is not None else None)
         _write(export.items(), output)
     _report(export)
 
@@ -44,12 +53,12 @@ def interactions(output: Output = None) -> None:
 
     client = connections.redis_client(Settings().redis)
     with _progress() as progress:
-        export = _export(progress)
+        export = _export(progress, None)
         _write(export.interactions(client), output)
     _report(export)
 
 
-def _export(progress: Progress) -> Export:
+def _export(progress: Progress, input_shape: tuple[int, ...] | None) -> Export:
     from workers.exporting import Export
 
     task = progress.add_task("reading", total=None, records=0)
@@ -60,7 +69,7 @@ def _export(progress: Progress) -> Export:
         read += count
         progress.update(task, records=read)
 
-    return Export(Settings(), on_records)
+    return Export(Settings(), input_shape, on_records)
 
 
 def _write(lines: Iterable[bytes], output: Path | None) -> None:
