@@ -4,8 +4,13 @@ from __future__ import annotations
 
 import logging
 import sys
+import time
+from typing import Final
 
 import structlog
+
+# A library may say the same of a server that is away many times a second.
+LIBRARY_LINE_S: Final = 5.0
 
 
 def configure(level: str) -> None:
@@ -32,8 +37,30 @@ def configure(level: str) -> None:
     handler.setFormatter(
         structlog.stdlib.ProcessorFormatter(foreign_pre_chain=shared, processors=[_drop_internal, *traces, renderer])
     )
+    handler.addFilter(_Seldom())
     # Libraries log a line for each reconnection at INFO; what an operator must know, the workers say.
     logging.basicConfig(level=logging.WARNING, handlers=[handler], force=True)
+
+
+class _Seldom(logging.Filter):
+    """Passes what one place in the code of a library says once in a while, and how often it said so meanwhile."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._next: dict[tuple[str, int], float] = {}
+        self._held: dict[tuple[str, int], int] = {}
+
+    def filter(self, record: logging.LogRecord) -> bool:
+        """Return whether the line is shown."""
+        place, now = (record.name, record.lineno), time.monotonic()
+        if now < self._next.get(place, 0.0):
+            self._held[place] = self._held.get(place, 0) + 1
+            return False
+        self._next[place] = now + LIBRARY_LINE_S
+        held = self._held.pop(place, 0)
+        if held:
+            record.msg, record.args = f"{record.getMessage()} (and {held} such lines before)", ()
+        return True
 
 
 def _drop_internal(logger: logging.Logger, name: str, event: structlog.types.EventDict) -> structlog.types.EventDict:

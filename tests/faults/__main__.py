@@ -21,7 +21,7 @@ def main(
 ) -> None:
     """Break a running system in every way that is known, and compare what is left with what must be."""
     with tempfile.TemporaryDirectory(prefix="latentstream-faults-") as home:
-        matrix = Matrix(Path(home), seed)
+        matrix = Matrix(Path(home), seed, report.with_suffix(".logs"))
         try:
             matrix.run(short=short, together=together, only=only)
         finally:

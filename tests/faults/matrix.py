@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import random
+import shutil
 import sys
 import threading
 import time
@@ -122,7 +123,9 @@ def _worker_faults(role: Role) -> list[Fault]:
 class Matrix:
     """A run of faults under servers of its own."""
 
-    def __init__(self, home: Path, seed: int) -> None:
+    def __init__(self, home: Path, seed: int, logs: Path) -> None:
+        # Where the logs of the workers of a system with differences are kept.
+        self.logs = logs
         self._home = home
         self._seed = seed
         self._lock = threading.Lock()
@@ -130,6 +133,7 @@ class Matrix:
         self._fork_server = ForkServer()
         self._console = Console(stderr=True, highlight=False)
         world = make_world()
+        home.mkdir(exist_ok=True)
         self._version = train_world(world, home)
         self._other_shape = train_world(replace(world, items=[_wider(item) for item in world.items]), home)
         self.rows: dict[str, Row] = {}
@@ -240,6 +244,10 @@ class _Lane:
             events += system.reference.events
         except Exception:  # noqa: BLE001 - whatever goes wrong here is a finding
             difference, events = traceback.format_exc(), max(events, 0)
+            if key in self._systems:
+                home = self._systems[key].settings.home
+                shutil.copytree(home, self._matrix.logs / home.name, dirs_exist_ok=True)
+                difference += f"Logs of the workers: {self._matrix.logs / home.name}\n"
             self._drop(changes)
         self._matrix.count(row, injected, events, difference, what, time.monotonic() - started)
 

@@ -321,7 +321,8 @@ class System:
                 if status != 0 and not (status == -signal.SIGTERM and not worker.log()):
                     raise Difference(f"{worker.role} ended with {status} on SIGTERM:\n{worker.log()[-3000:]}")
         for worker in self.workers:
-            if "Traceback" in worker.log():
+            # Libraries log traces of what they survive, inside of a line.
+            if "\nTraceback" in worker.log():
                 raise Difference(f"{worker.role} ended with a trace:\n{worker.log()[-3000:]}")
         self.workers = [worker for worker in self.workers if worker.is_running()]
 

@@ -11,7 +11,7 @@ from tests.faults.matrix import Matrix, print_table
 
 @pytest.mark.timeout(900)
 def test_every_kind_of_fault_leaves_what_the_reference_has(tmp_path: Path) -> None:
-    matrix = Matrix(tmp_path, seed=0)
+    matrix = Matrix(tmp_path / "home", 0, tmp_path / "logs")
     try:
         matrix.run(short=True, together=10)
     finally:
