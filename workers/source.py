@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import time
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
@@ -131,6 +132,11 @@ class Source:
             for partition, records in polled.items()
             if partition.partition in self.owned and partition.partition not in newly
         ]
+        for batch in list(batches):
+            # It was taken away and given back while it was being claimed, and begins where the listener put it.
+            if batch.records[0].offset < batch.owned.position.next:
+                batches.remove(batch)
+                self._release(batch.owned.partition)
         positions = ((self._topic_partition(number), owned.position.next) for number, owned in self.owned.items())
         self.lag.note(self._consumer, positions, (batch.records for batch in batches))
         return batches
@@ -173,7 +179,8 @@ class Source:
         if self.owned.pop(partition, None) is not None:
             self._on_dropped(partition)
         self._uncommitted.pop(partition, None)
-        if self._topic_partition(partition) in self._consumer.assignment():
+        # Kafka takes partitions away on its own thread, at any moment.
+        with contextlib.suppress(KeyError):
             self._consumer.pause(self._topic_partition(partition))
             self._listener.unclaimed.add(partition)
 
@@ -214,15 +221,19 @@ class Source:
         if self._listener.unclaimed:
             self._check_topic()
         for partition in sorted(self._listener.unclaimed):
-            if time.monotonic() < self._held.get(partition, 0.0):
-                continue
             target = self._topic_partition(partition)
+            if time.monotonic() < self._held.get(partition, 0.0) or target not in self._consumer.assignment():
+                continue
             # An eager rebalance hands the same partition out again: it is claimed anew all the same.
             if self.owned.pop(partition, None) is not None:
                 self._on_dropped(partition)
             owned = self._claim(target)
-            self._consumer.seek(target, owned.position.next)
-            self._consumer.resume(target)
+            try:
+                self._consumer.seek(target, owned.position.next)
+                self._consumer.resume(target)
+            except (ValueError, KeyError):
+                # It was taken away meanwhile; if it is given back, the listener says so.
+                continue
             self.owned[partition] = owned
             self._listener.unclaimed.discard(partition)
             newly.add(partition)
