@@ -98,11 +98,11 @@ class PositionStore:
         """
         while True:
             epoch = int(self._redis.incr(self._keys.epoch))
-            ours, *stored = map(int, self._claim(keys=[position_key], args=[epoch, beginning]))
+            ours, *stored = self._claim(keys=[position_key], args=[epoch, beginning])
             if ours:
-                return Position(*stored)
+                return Position(*map(int, stored))
             # Another worker was faster, or Redis was restored and the counter is behind: pass the owner.
-            self._redis.incrby(self._keys.epoch, max(stored[0] - epoch, 0))
+            self._redis.incrby(self._keys.epoch, max(int(stored[0]) - epoch, 0))
 
     def standing(self, position_keys: Sequence[str]) -> list[tuple[int, int, int]]:
         """Return epoch, next offset and commits of each position as it is stored, -1 where there is none."""
