@@ -12,12 +12,14 @@ megabyte of batches may become gigabytes, and each start of the worker would end
 
 from __future__ import annotations
 
+import struct
 import zlib
 from collections.abc import Callable, Iterator
 from itertools import islice
 from typing import Any, Final
 
 import lz4.frame
+import snappy
 import zstandard
 from kafka import KafkaConsumer, TopicPartition
 from kafka.consumer.fetcher import ConsumerRecord, Fetcher
@@ -27,6 +29,8 @@ from kafka.record.default_records import DefaultRecord, DefaultRecordBatch
 POLL_BYTES: Final = 32 << 20
 # Of what is decompressed at a time, so that the limit is passed by no more.
 _CHUNK: Final = 1 << 20
+_XERIAL: Final = b"\x82SNAPPY\x00"
+_XERIAL_HEADER: Final = 16
 # A header of the record that stands for a batch which was not looked at; its value is the reason.
 UNREAD_HEADER: Final = "unread-batch"
 
@@ -44,6 +48,10 @@ def waiting_bytes(consumer: KafkaConsumer) -> int:
     # Copies, because the I/O thread adds to them.
     waiting = [*fetcher._completed_fetches.copy(), *fetcher._paused_completed_fetches.copy().values()]
     return sum(len(fetch.partition_data.records or b"") for fetch in waiting)
+
+
+class _TooLarge(Exception):  # noqa: N818
+    """A batch decompresses to more than it may."""
 
 
 class _LenientText(bytearray):
@@ -71,13 +79,16 @@ class _BoundedBatch(DefaultRecordBatch):  # type: ignore[misc]  # kafka-python h
 
     def _maybe_uncompress(self) -> None:
         if not self._decompressed and self.compression_type in _DECOMPRESS:
+            too_large = f"decompresses to more than {self._largest:,}"
             try:
                 found = _DECOMPRESS[self.compression_type](memoryview(self._buffer)[self._pos :], self._largest)
-            except (zlib.error, RuntimeError, zstandard.ZstdError) as error:
+            except _TooLarge:
+                self._unread = too_large
+            except (zlib.error, RuntimeError, zstandard.ZstdError, snappy.UncompressError) as error:
                 self._unread = f"cannot be decompressed: {error}"
             else:
                 if len(found) > self._largest:
-                    self._unread = f"decompresses to more than {self._largest:,}"
+                    self._unread = too_large
                 else:
                     self._buffer, self._pos = found, 0
             self._decompressed = True
@@ -188,8 +199,44 @@ def _unzstd(data: memoryview, largest: int) -> bytes:
     return b"".join(parts)
 
 
+def _unsnappy(data: memoryview, largest: int) -> bytes:
+    blocks = list(_snappy_blocks(bytes(data)))
+    size = sum(map(_snappy_size, blocks))
+    if size > largest:
+        raise _TooLarge
+    return b"".join(map(snappy.decompress, blocks))
+
+
+def _snappy_blocks(data: bytes) -> Iterator[bytes]:
+    """Yield the blocks of what Java clients write (the framing of xerial/snappy-java), or ``data`` as the only one."""
+    if not data.startswith(_XERIAL):
+        yield data
+        return
+    start = _XERIAL_HEADER
+    while start < len(data):
+        if start + 4 > len(data):
+            raise RuntimeError("it ends in the middle of a block")
+        (size,) = struct.unpack_from(">I", data, start)
+        start += 4
+        if start + size > len(data):
+            raise RuntimeError("it ends in the middle of a block")
+        yield data[start : start + size]
+        start += size
+
+
+def _snappy_size(block: bytes) -> int:
+    """Return to how many bytes ``block`` decompresses, which it says first, as a varint of 32 bits."""
+    size = 0
+    for shift, byte in zip(range(0, 35, 7), block, strict=False):
+        size |= (byte & 0x7F) << shift
+        if byte < 0x80:
+            return size
+    raise RuntimeError("it does not say how large it becomes")
+
+
 _DECOMPRESS: Final[dict[int, Callable[[memoryview, int], bytes]]] = {
     DefaultRecordBatch.CODEC_GZIP: _gunzip,
     DefaultRecordBatch.CODEC_LZ4: _unlz4,
+    DefaultRecordBatch.CODEC_SNAPPY: _unsnappy,
     DefaultRecordBatch.CODEC_ZSTD: _unzstd,
 }
