@@ -9,6 +9,9 @@ What is true after each step of a batch:
 
 A crash before 3 replays the batch, and step 1 with it; one after it does not. A worker that lost its
 partition has an old epoch and is refused at 3.
+
+Lists that no event asks for (an item is gone, or has arrived) are written after a commit that moves nothing: the
+commit tells whether the partition is still ours, and what a crash leaves undone is found after the next claim.
 """
 
 from __future__ import annotations

@@ -64,6 +64,22 @@ def test_batch_whose_answer_was_lost_is_not_written_twice(
     assert redis_client.zscore(keys.users(0).popularity, "film") == 3.0
 
 
+def test_a_restore_shows_also_where_the_position_has_not_moved(
+    store: PositionStore, keys: Keys, redis_client: redis.Redis
+) -> None:
+    key = keys.users(0).position
+    position = store.claim(key, 0)
+    store.commit(_batch(keys, "a"), position, 5)
+    backup = redis_client.dump(key) or b""
+    store.commit(_batch(keys, "b"), position, 5)
+    assert store.standing([key]) == [(position.epoch, 5, 2)]
+    redis_client.restore(key, 0, backup, replace=True)
+    with pytest.raises(Moved, match="position is 5 after 1 commits, the batch begins at 5 after 2 commits"):
+        store.commit(_batch(keys, "c"), position, 5)
+    assert store.standing([key, keys.users(1).position]) == [(position.epoch, 5, 1), (-1, -1, -1)]
+    assert redis_client.hget(keys.users(0).histories(0), "anna") == b"b"
+
+
 def test_claim_passes_a_counter_that_a_restore_set_back(
     store: PositionStore, keys: Keys, redis_client: redis.Redis
 ) -> None:
