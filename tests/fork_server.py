@@ -6,7 +6,9 @@ Only the five seconds that Python takes to import TensorFlow are saved.
 
 from __future__ import annotations
 
+import atexit
 import contextlib
+import functools
 import importlib
 import json
 import os
@@ -14,6 +16,7 @@ import signal
 import subprocess
 import sys
 import threading
+import time
 import traceback
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -40,13 +43,13 @@ class ForkServer:
 
     def fork(
         self, command: Sequence[str], environment: Mapping[str, str], log: Path, prepare: Sequence[Any] = ()
-    ) -> int:
-        """Start ``latentstream COMMAND``; return its process id.
+    ) -> Forked:
+        """Start ``latentstream COMMAND``.
 
         ``prepare`` names a function as ``module:function``, and its arguments: it is called in the new process before.
         """
         request = {"command": list(command), "environment": dict(environment), "log": str(log), "prepare": prepare}
-        return int(self._ask(request)["pid"])
+        return Forked(self, int(self._ask(request)["pid"]))
 
     def status(self, pid: int) -> int | None:
         """Return how a process ended, as ``subprocess`` has it (-9: killed), None where it runs."""
@@ -77,6 +80,44 @@ class ForkServer:
             raise AssertionError("the fork server has ended; its message stands above")
         reply: dict[str, Any] = json.loads(answer)
         return reply
+
+
+class Forked:
+    """A process of the server, as ``subprocess.Popen`` has its own."""
+
+    def __init__(self, server: ForkServer, pid: int) -> None:
+        self._server = server
+        self.pid = pid
+
+    def poll(self) -> int | None:
+        """Return how it ended, None where it runs."""
+        return self._server.status(self.pid)
+
+    def send_signal(self, number: int) -> None:
+        """Send a signal to it, if it runs."""
+        if self.poll() is None:
+            os.kill(self.pid, number)
+
+    def wait(self, timeout: float) -> int:
+        """Return how it ended.
+
+        Raises:
+            subprocess.TimeoutExpired: it has not in time.
+        """
+        end = time.monotonic() + timeout
+        while (status := self.poll()) is None:
+            if time.monotonic() > end:
+                raise subprocess.TimeoutExpired(str(self.pid), timeout)
+            time.sleep(0.02)
+        return status
+
+
+@functools.cache
+def shared_fork_server() -> ForkServer:
+    """Return the server of this test session."""
+    server = ForkServer()
+    atexit.register(server.close)
+    return server
 
 
 def serve() -> None:

@@ -10,20 +10,22 @@ import sys
 import time
 import urllib.error
 import urllib.request
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Final
+from typing import Any, Final
 
 from prometheus_client.parser import text_string_to_metric_families
 from pydantic import BaseModel, SecretStr
 
 from schemas.settings import ENV_PREFIX, Settings
+from tests.fork_server import Forked, ForkServer, shared_fork_server
 
 REPOSITORY: Final = Path(__file__).parents[1]
 # Most of it is the import of TensorFlow, which two workers and a broker do at once on two cores.
 READY_TIMEOUT_S: Final = 120.0
 DRAIN_TIMEOUT_S: Final = 60.0
+_KILLED_WITHIN_S: Final = 10.0
 _POLL_S: Final = 0.05
 
 
@@ -50,12 +52,19 @@ def _variables(section: BaseModel, prefix: str) -> Iterator[tuple[str, str]]:
 
 
 class WorkerProcess:
-    """A running ``latentstream worker ROLE``."""
+    """A running ``latentstream worker ROLE``, started as people do or from a fork server."""
 
-    def __init__(self, settings: Settings, role: str) -> None:
+    def __init__(
+        self, settings: Settings, role: str, fork_server: ForkServer | None = None, prepare: Sequence[Any] = ()
+    ) -> None:
         settings.home.mkdir(parents=True, exist_ok=True)
         self.role = role
         self._log = settings.home / f"{role}-{time.monotonic_ns()}.log"
+        self._port: int | None = None
+        self._process: subprocess.Popen[bytes] | Forked
+        if fork_server is not None:
+            self._process = fork_server.fork(["worker", role], environment(settings), self._log, prepare)
+            return
         with self._log.open("wb") as log:
             self._process = subprocess.Popen(
                 [sys.executable, "-m", "workers", "worker", role],
@@ -65,7 +74,6 @@ class WorkerProcess:
                 stdout=log,
                 stderr=subprocess.STDOUT,
             )
-        self._port: int | None = None
 
     @property
     def pid(self) -> int:
@@ -78,12 +86,12 @@ class WorkerProcess:
 
     def terminate(self) -> None:
         """Ask the worker to finish what it has and end."""
-        self._process.terminate()
+        self._process.send_signal(signal.SIGTERM)
 
     def kill(self) -> None:
         """End the worker at once (``kill -9``)."""
-        self._process.kill()
-        self._process.wait()
+        self._process.send_signal(signal.SIGKILL)
+        self._process.wait(_KILLED_WITHIN_S)
 
     def pause(self) -> None:
         """Stop the worker where it is, as a long pause of the machine would."""
@@ -99,6 +107,10 @@ class WorkerProcess:
             return self._process.wait(timeout_s)
         except subprocess.TimeoutExpired:
             raise AssertionError(self._told(f"has not ended after {timeout_s:.0f} s")) from None
+
+    def is_stopped(self) -> bool:
+        """Return whether the process stands still (SIGSTOP)."""
+        return Path(f"/proc/{self.pid}/stat").read_text().rpartition(")")[2].split()[0] == "T"
 
     def is_running(self) -> bool:
         """Return whether the process has not ended."""
@@ -136,7 +148,7 @@ class WorkerProcess:
         deadline = time.monotonic() + READY_TIMEOUT_S
         while not condition():
             if not self.is_running():
-                raise AssertionError(self._told(f"ended with {self._process.returncode}"))
+                raise AssertionError(self._told(f"ended with {self._process.poll()}"))
             if time.monotonic() > deadline:
                 raise AssertionError(self._told(f"{otherwise} after {READY_TIMEOUT_S:.0f} s"))
             time.sleep(_POLL_S)
@@ -146,9 +158,11 @@ class WorkerProcess:
 
 
 @contextmanager
-def worker_process(settings: Settings, role: str, *, wait_ready: bool = True) -> Iterator[WorkerProcess]:
+def worker_process(
+    settings: Settings, role: str, *, wait_ready: bool = True, forked: bool = True
+) -> Iterator[WorkerProcess]:
     """Run a worker under ``settings``; where it still runs at the end, it must drain on SIGTERM and exit with 0."""
-    worker = WorkerProcess(settings, role)
+    worker = WorkerProcess(settings, role, shared_fork_server() if forked else None)
     try:
         if wait_ready:
             worker.wait_ready()

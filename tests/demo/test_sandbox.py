@@ -58,7 +58,7 @@ def test_workers_of_an_earlier_run_are_not_run_over(
     sandbox: Sandbox, redis_client: redis.Redis, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     redis_client.set(sandbox.keys.popular(), "in use")
-    member = connections.consumer(sandbox.settings, "recommender")
+    member = connections.consumer(sandbox.settings, "recommender", auto_offset_reset="earliest")
     member.subscribe([sandbox.settings.kafka.interactions_topic])
     try:
         deadline = time.monotonic() + 30

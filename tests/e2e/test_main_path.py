@@ -42,7 +42,10 @@ def test_served_lists_equal_what_the_saved_model_ranks_first(
 ) -> None:
     """The list in Redis, item by item, against the Keras model run over the whole catalogue."""
     keys = Keys(served.redis.prefix)
-    with worker_process(served, "encoder"), worker_process(served, "recommender") as recommender:
+    with (
+        worker_process(served, "encoder", forked=False),
+        worker_process(served, "recommender", forked=False) as recommender,
+    ):
         publish(served, world.items)
         wait_until(lambda: progress.done(served.kafka.items_topic), "all items encoded")
         wait_until(lambda: recommender.metric("latentstream_index_items") == len(world.items), "all items in the index")

@@ -29,8 +29,9 @@ from tests.e2e.world import make_world
 from tests.faults.points import ROLES, SENT, Role
 from tests.faults.servers import Servers
 from tests.faults.stream import Stream
-from tests.faults.system import Difference, ForkedWorker, System
+from tests.faults.system import Difference, System
 from tests.fork_server import ForkServer
+from tests.processes import WorkerProcess
 
 USERS: Final = 2_000
 BAD_SHARE: Final = 0.001
@@ -64,7 +65,7 @@ class Sample:
 class Watched:
     """A worker that lives through everything, and what it took."""
 
-    def __init__(self, worker: ForkedWorker) -> None:
+    def __init__(self, worker: WorkerProcess) -> None:
         self.worker = worker
         self.samples: list[Sample] = []
 
@@ -185,11 +186,11 @@ class Soak:
             if inject():
                 self.faults[name] += 1
 
-    def _others(self, role: Role) -> list[ForkedWorker]:
+    def _others(self, role: Role) -> list[WorkerProcess]:
         survivors = [watched.worker for watched in self._watched]
         return [worker for worker in self._system.of(role) if worker not in survivors]
 
-    def _other(self) -> ForkedWorker | None:
+    def _other(self) -> WorkerProcess | None:
         found = [worker for role in ROLES for worker in self._others(role)]
         return self._chance.choice(found) if found else None
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import signal
 import time
 import uuid
@@ -37,54 +36,6 @@ class Difference(AssertionError):  # noqa: N818 - named after what is found
     """Something is not as the reference has it, or a worker did not do what it must."""
 
 
-class ForkedWorker(WorkerProcess):
-    """A worker from the fork server."""
-
-    def __init__(self, server: ForkServer, settings: Settings, role: Role, prepare: Sequence[Any]) -> None:
-        settings.home.mkdir(parents=True, exist_ok=True)
-        self.role = role
-        self._log = settings.home / f"{role}-{time.monotonic_ns()}.log"
-        self._port = None
-        self._server = server
-        self._pid = server.fork(["worker", role], environment(settings), self._log, prepare)
-
-    @property
-    def pid(self) -> int:
-        return self._pid
-
-    def signal(self, number: int) -> None:
-        if self.is_running():
-            os.kill(self._pid, number)
-
-    def terminate(self) -> None:
-        self.signal(signal.SIGTERM)
-
-    def kill(self) -> None:
-        self.signal(signal.SIGKILL)
-        self.wait(10)
-
-    def pause(self) -> None:
-        self.signal(signal.SIGSTOP)
-
-    def resume(self) -> None:
-        self.signal(signal.SIGCONT)
-
-    def wait(self, timeout_s: float) -> int:
-        end = time.monotonic() + timeout_s
-        while (status := self._server.status(self._pid)) is None:
-            if time.monotonic() > end:
-                raise Difference(self._told(f"has not ended after {timeout_s:.0f} s"))
-            time.sleep(0.02)
-        return status
-
-    def is_running(self) -> bool:
-        return self._server.status(self._pid) is None
-
-    def is_stopped(self) -> bool:
-        """Return whether SIGSTOP has taken effect."""
-        return Path(f"/proc/{self._pid}/stat").read_text().rpartition(")")[2].split()[0] == "T"
-
-
 class System:
     """A system under ``servers`` with the model ``version``, whose stream depends on ``seed`` only."""
 
@@ -114,8 +65,8 @@ class System:
         self.servers = servers
         self.client = servers.client()
         self.keys = Keys(name)
-        self.workers: list[ForkedWorker] = []
-        self._leaving: list[ForkedWorker] = []
+        self.workers: list[WorkerProcess] = []
+        self._leaving: list[WorkerProcess] = []
         self.earlier_letters: set[Letter] = set()
         self._fork_server = fork_server
         connections.ensure_topics(self.settings)
@@ -154,17 +105,17 @@ class System:
         """Items and interactions."""
         return self.settings.kafka.items_topic, self.settings.kafka.interactions_topic
 
-    def start(self, role: Role, prepare: Sequence[Any] = ()) -> ForkedWorker:
+    def start(self, role: Role, prepare: Sequence[Any] = ()) -> WorkerProcess:
         """Start a worker, with something prepared for it."""
-        worker = ForkedWorker(self._fork_server, self.settings, role, prepare)
+        worker = WorkerProcess(self.settings, role, self._fork_server, prepare)
         self.workers.append(worker)
         return worker
 
-    def start_armed(self, role: Role, point: str, hit: int, action: Action) -> ForkedWorker:
+    def start_armed(self, role: Role, point: str, hit: int, action: Action) -> WorkerProcess:
         """Start a worker to which ``action`` happens at ``point``."""
         return self.start(role, ["tests.faults.points:arm", role, point, hit, action])
 
-    def of(self, role: Role) -> list[ForkedWorker]:
+    def of(self, role: Role) -> list[WorkerProcess]:
         """Return the running workers of a role, without those that were asked to end."""
         return [worker for worker in self.workers if worker.role == role and worker.is_running()]
 
@@ -174,13 +125,13 @@ class System:
             if not self.of(role):
                 self.start(role)
 
-    def let_go(self, worker: ForkedWorker) -> None:
+    def let_go(self, worker: WorkerProcess) -> None:
         """Ask a worker to end; it counts as gone at once."""
         worker.terminate()
         self.workers.remove(worker)
         self._leaving.append(worker)
 
-    def retire(self, role: Role, but: ForkedWorker | None = None) -> None:
+    def retire(self, role: Role, but: WorkerProcess | None = None) -> None:
         """Ask the workers of a role to end, all but one."""
         for worker in self.of(role):
             if worker is not but:
@@ -195,9 +146,7 @@ class System:
     def command(self, *words: str) -> None:
         """Run a command as a person would; it must succeed."""
         log = self.settings.home / f"command-{time.monotonic_ns()}.log"
-        pid = self._fork_server.fork(words, environment(self.settings), log)
-        while (status := self._fork_server.status(pid)) is None:
-            time.sleep(0.02)
+        status = self._fork_server.fork(words, environment(self.settings), log).wait(SETTLED_WITHIN_S)
         if status:
             raise Difference(f"latentstream {' '.join(words)} ended with {status}: {log.read_text()}")
 

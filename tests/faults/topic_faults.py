@@ -11,7 +11,8 @@ from kafka import TopicPartition
 
 from models.registry import Registry
 from tests.faults.points import ROLES, Role
-from tests.faults.system import Difference, ForkedWorker, System
+from tests.faults.system import Difference, System
+from tests.processes import WorkerProcess
 from workers import connections
 
 _ITEMS: Final = 80
@@ -155,11 +156,11 @@ def poisoned(system: System, chance: random.Random, how: str, other: str) -> int
     return 1
 
 
-def _refused(worker: ForkedWorker, version: str) -> bool:
+def _refused(worker: WorkerProcess, version: str) -> bool:
     return any('"model_refused"' in line and version in line for line in worker.log().splitlines())
 
 
-def _expect_end(worker: ForkedWorker, *words: str) -> None:
+def _expect_end(worker: WorkerProcess, *words: str) -> None:
     """The worker ends with 1 and says one line that has all ``words``."""
     status = worker.wait(_ENDS_WITHIN_S)
     said = worker.log().splitlines()

@@ -7,7 +7,8 @@ import time
 from typing import Final
 
 from tests.faults.points import SENT, Role
-from tests.faults.system import Difference, ForkedWorker, System
+from tests.faults.system import Difference, System
+from tests.processes import WorkerProcess
 
 # Enough events for some batches, so that the hit of a point is not always in the first.
 _ITEMS: Final = 60
@@ -101,5 +102,5 @@ def lose_answers(system: System, chance: random.Random, role: Role) -> int:
     return lost
 
 
-def _refused(worker: ForkedWorker) -> int:
+def _refused(worker: WorkerProcess) -> int:
     return worker.log().count('"write_refused"')

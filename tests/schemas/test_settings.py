@@ -74,7 +74,7 @@ def test_setting_beside_the_address_keeps_the_address(monkeypatch: pytest.Monkey
         ("REDIS__PREFIX", "a:b"),
         ("REDIS__PREFIX", "{a}"),
         ("EVENTS__MAX_BYTES", "17000000"),
-        ("KAFKA__SESSION_TIMEOUT_MS", "5999"),
+        ("KAFKA__SESSION_TIMEOUT_MS", "999"),
         ("KAFKA__PARTITIONS", "none"),
         ("KAFKA__NO_SUCH_SETTING", "1"),
     ],

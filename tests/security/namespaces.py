@@ -23,6 +23,7 @@ _GRAMMAR: Final = {
         "model": r"model",
         "experiment": r"experiment",
         "epoch": r"epoch",
+        "topics": r"topics",
         "items position": rf"\{{i(\d+)\}}:({_VERSION}):position",
         "items log": rf"\{{i(\d+)\}}:({_VERSION}):log",
         "items codes": rf"\{{i(\d+)\}}:({_VERSION}):codes:(\d+)",

@@ -96,6 +96,9 @@ class SilentConsumer:
     def assignment(self) -> set[Any]:
         return set()
 
+    def pause(self, *partitions: Any) -> None:
+        raise KeyError(partitions)
+
 
 def test_encoder_shortens_the_logs_of_idle_partitions(
     settings: Settings,
