@@ -63,6 +63,8 @@ class WorkerProcess:
         self._port: int | None = None
         self._process: subprocess.Popen[bytes] | Forked
         if fork_server is not None:
+            # It may be looked at before the process is so far.
+            self._log.touch()
             self._process = fork_server.fork(["worker", role], environment(settings), self._log, prepare)
             return
         with self._log.open("wb") as log:

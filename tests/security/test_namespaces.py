@@ -74,6 +74,7 @@ def test_every_other_key_names_one_thing(n: int, version: str, bucket: int, expe
         one("model", KEYS.model),
         one("experiment", KEYS.experiment),
         one("epoch", KEYS.epoch),
+        one("topics", KEYS.topics),
     ]
     for key, meant in single + items(n, version, bucket) + users(n, version, bucket, experiment):
         assert named(PREFIX, key) == meant
