@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import json
 import os
+import random
 import shutil
 import signal
 import time
@@ -17,7 +19,7 @@ from redis.retry import Retry
 
 from deploy.local import kafka
 from deploy.local import redis as local_redis
-from deploy.local.processes import ServerProcess
+from deploy.local.processes import ServerProcess, free_ports, write_atomically
 
 # So soon the partitions of a killed worker are free again.
 SESSION_TIMEOUT_MS: Final = 3_000
@@ -32,6 +34,9 @@ class Servers:
         self._kafka = kafka.process(home)
         self._redis = local_redis.process(home)
         self._copies = home / "copies"
+        for server in (self._kafka, self._redis):
+            server.directory.mkdir(parents=True)
+            write_atomically(server.directory / "server.json", json.dumps({"pid": 0, "port": _steady_port()}))
 
     def start(self) -> None:
         """Start both and wait until they answer."""
@@ -101,6 +106,19 @@ class Servers:
         """Let Redis stand still."""
         with _stopped(self._redis):
             yield
+
+
+def _steady_port() -> int:
+    """Return a free port below those that the system gives to clients.
+
+    Who tries again and again to connect to such a one, while nobody listens, may at last connect to itself, and the
+    server does not get its port back.
+    """
+    while True:
+        wanted = random.randrange(10_000, 30_000)
+        (port,) = free_ports([wanted])
+        if port == wanted:
+            return port
 
 
 def _kill(server: ServerProcess) -> None:
