@@ -122,10 +122,15 @@ def _steady_port() -> int:
 
 
 def _kill(server: ServerProcess) -> None:
-    pid = server.pid
+    pid, port = server.pid, server.port
     if pid is not None:
         os.kill(pid, signal.SIGKILL)
-        while server.pid is not None:
+        deadline = time.monotonic() + _TIMEOUT_S
+        # Its other threads, and a child that Redis has just forked, hold the port for some moments more; started
+        # in one of them, the server would take another.
+        while server.pid is not None or free_ports([port]) != [port]:
+            if time.monotonic() > deadline:
+                raise AssertionError(f"{server.name} was killed, and port {port} is still taken")
             time.sleep(0.01)
 
 
