@@ -75,7 +75,7 @@ class FinishedLists:
         for profile in self._profiles if users else ():
             keys = [self._keys.recommendations(user, profile.name) for user in users]
             documents = cast(list[bytes | None], self._redis.mget(keys))
-            stored[profile.name] = dict(zip(users, map(_decoded, documents), strict=True))
+            stored[profile.name] = dict(zip(users, map(decoded_list, documents), strict=True))
             listed.put(profile.name, stored[profile.name])
         return stored
 
@@ -138,7 +138,8 @@ class FinishedLists:
         return {name for name, servable in zip(items, self._catalogue.servable(items), strict=True) if not servable}
 
 
-def _decoded(document: bytes | None) -> Recommendations | None:
+def decoded_list(document: bytes | None) -> Recommendations | None:
+    """Return a list as it is stored, None where there is none or it is damaged, which is logged."""
     if document is None:
         return None
     try:

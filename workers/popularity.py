@@ -18,6 +18,7 @@ from schemas.filters import Filter
 from schemas.keys import Keys
 from schemas.settings import RecommendSettings
 from workers.catalogue import Catalogue
+from workers.lists import decoded_list
 from workers.profiles import Profile, all_profiles
 from workers.shape import Candidates, fetch_size, shaped
 from workers.wanted import Ranked, Wanted, rounded
@@ -60,7 +61,7 @@ class Popularity:
         self._profiles = all_profiles(settings)
         self._popular = self._trending = _NOBODY
         # By key.
-        self._written: dict[str, Recommendations] = {}
+        self._standing: dict[str, Recommendations] = {}
 
     def refresh(self) -> None:
         """Read the counts again, and write those lists that changed."""
@@ -69,9 +70,12 @@ class Popularity:
         popular = self._counts("popularity", max(longest + self._settings.history, DEPTH))
         self._popular = self._leaders(popular)
         self._trending = self._leaders(self._rising(self._counts("trending", DEPTH)))
+        found = {}
         for profile in self._profiles:
-            self._publish(profile, "popular", self._keys.popular(profile.name), self.top(profile.wanted))
-            self._publish(profile, "trending", self._keys.trending(profile.name), self.trending(profile.wanted))
+            found[self._keys.popular(profile.name)] = self._document("popular", profile, self.top(profile.wanted))
+            trending = self._document("trending", profile, self.trending(profile.wanted))
+            found[self._keys.trending(profile.name)] = trending
+        self._publish(found)
 
     def top(self, wanted: Wanted, without: Collection[str] = ()) -> Ranked:
         """Return the most popular items as ``wanted`` that are not in ``without``; scores are shares of the first.
@@ -80,9 +84,9 @@ class Popularity:
         """
         return self._best(self._popular, wanted, without)
 
-    def written(self, profile: str) -> Recommendations | None:
-        """Return what :meth:`refresh` wrote as popular, None before that."""
-        return self._written.get(self._keys.popular(profile))
+    def standing(self, profile: str) -> Recommendations | None:
+        """Return what stood as popular after the last :meth:`refresh`, None before the first."""
+        return self._standing.get(self._keys.popular(profile))
 
     def trending(self, wanted: Wanted, without: Collection[str] = ()) -> Ranked:
         """Return what trends most; what does not rise at all is not there. Else as :meth:`top`."""
@@ -139,11 +143,8 @@ class Popularity:
         found = shaped(self._catalogue, wanted, _shares(first, highest), lambda *asked: _shares(best(*asked), highest))
         return Ranked(self._catalogue.ids(found.slots), rounded(found.scores.tolist()))
 
-    def _publish(self, profile: Profile, source: Literal["popular", "trending"], key: str, ranked: Ranked) -> None:
-        before = self._written.get(key)
-        if before is not None and ranked.items == before.items:
-            return
-        document = Recommendations(
+    def _document(self, source: Literal["popular", "trending"], profile: Profile, ranked: Ranked) -> Recommendations:
+        return Recommendations(
             order=recommendation_order(0, 0),
             user_id="",
             model=self._version,
@@ -154,8 +155,25 @@ class Popularity:
             profile=profile.name,
             rules=profile.rules,
         )
-        self._redis.set(key, msgspec.json.encode(document))
-        self._written[key] = document
+
+    def _publish(self, found: dict[str, Recommendations]) -> None:
+        """Write those documents of ``found``, by key, that are not what stands there.
+
+        What stands there is read each time: another recommender whose catalogue was behind ours may have written it
+        and be gone, or Redis may have been restored.
+        """
+        keys = list(found)
+        stored = cast(list[bytes | None], self._redis.mget(keys))
+        for key, before in zip(keys, map(decoded_list, stored), strict=True):
+            document = found[key]
+            if before is None or _content(before) != _content(document):
+                self._redis.set(key, msgspec.json.encode(document))
+                before = document
+            self._standing[key] = before
+
+
+def _content(document: Recommendations) -> tuple[str, str, list[str]]:
+    return document.model, document.rules, document.items
 
 
 def _shares(leaders: _Leaders, highest: float) -> Candidates:

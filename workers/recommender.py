@@ -191,7 +191,7 @@ class Recommender:
             listed = self._states[owned.partition].listed[arm.name]
             arm.lists.read(listed.unknown(users), listed)
             popular = {
-                profile.name: standing(self._popularity.written(profile.name), arm.catalogue)
+                profile.name: standing(self._popularity.standing(profile.name), arm.catalogue)
                 for profile in self._profiles
             }
             own = set(users)

@@ -68,6 +68,9 @@ class Withdrawn:
             self._redis.zrem(self._key, *back[start : start + _IDS_AT_A_TIME])
         for name in back:
             del self._until[name]
+        # A recommender whose catalogue was behind may have taken them back, and be gone.
+        if missing := self._missing([name for name, until in self._until.items() if until > now]):
+            self._write(missing)
         names = list(self._until)
         # What the other model still serves, it writes into new lists.
         if busy or any(any(catalogue.servable(names)) for catalogue in self._catalogues[1:]):
@@ -78,6 +81,13 @@ class Withdrawn:
             self._redis.zremrangebyscore(self._key, "-inf", now)
             for name in lapsed:
                 del self._until[name]
+
+    def _missing(self, names: list[str]) -> list[str]:
+        pipeline = self._redis.pipeline(transaction=False)
+        for start in range(0, len(names), _IDS_AT_A_TIME):
+            pipeline.zmscore(self._key, names[start : start + _IDS_AT_A_TIME])
+        scores = (score for part in pipeline.execute() for score in part)
+        return [name for name, score in zip(names, scores, strict=True) if score is None]
 
     def _write(self, names: Sequence[str]) -> None:
         now = time.time()

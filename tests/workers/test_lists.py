@@ -136,6 +136,28 @@ def test_lists_are_written_when_they_change(redis_client: redis.Redis, keys: Key
     assert stored(redis_client, keys.popular("cheap")) == before
 
 
+def test_a_list_that_another_recommender_wrote_last_is_put_right(
+    redis_client: redis.Redis, keys: Keys, popularity: Popularity
+) -> None:
+    """Who stood still knows items as they were, and may be gone before it knows better."""
+    count(redis_client, keys, {str(n): 100.0 - n for n in range(25)})
+    popularity.refresh()
+    ours = stored(redis_client, keys.popular())
+    behind = flat_catalogue()
+    behind.apply(0, ["7"], [record(b"\x01\x02")], [b""])
+    Popularity(redis_client, keys, PARTITIONS, behind, VERSION, SETTINGS).refresh()
+    behind.close()
+    assert stored(redis_client, keys.popular())["items"] == ["7"]
+    popularity.refresh()
+    assert stored(redis_client, keys.popular())["items"] == ours["items"]
+    for damaged in (b"no list", None):
+        redis_client.delete(keys.popular("cheap"))
+        if damaged is not None:
+            redis_client.set(keys.popular("cheap"), damaged)
+        popularity.refresh()
+        assert stored(redis_client, keys.popular("cheap"))["items"] == ["0", "1", "2"]
+
+
 def listed(catalogue: Catalogue, settings: RecommendSettings) -> Listed:
     return Listed({profile.name: profile.wanted.k for profile in all_profiles(settings)}, catalogue)
 

@@ -116,6 +116,23 @@ def test_it_stays_noted_while_lists_are_cleaned_and_lapses_after_that(
     assert noted(redis_client, keys) == {b"b"}, "it was let go, and must not be written again"
 
 
+@pytest.mark.parametrize("busy", [True, False])
+def test_what_somebody_behind_took_back_is_noted_again(
+    redis_client: redis.Redis, keys: Keys, clock: list[float], *, busy: bool
+) -> None:
+    """Who stood still when it went finds it noted, believes it available, and may be gone before it knows better."""
+    withdrawn = withdrawn_of(redis_client, keys)
+    withdrawn.note(["a", "b"])
+    behind = withdrawn_of(redis_client, keys, Available("a"))
+    behind.adopt()
+    behind.follow(busy=False)
+    assert noted(redis_client, keys) == {b"b"}
+    clock[0] += 2
+    withdrawn.follow(busy=busy)
+    assert noted(redis_client, keys) == {b"a", b"b"}
+    assert 0 < int(redis_client.ttl(keys.withdrawn)) <= NOTED_S
+
+
 def test_it_stays_noted_while_the_other_model_still_serves_it(
     redis_client: redis.Redis, keys: Keys, clock: list[float]
 ) -> None:
