@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import random
-import shutil
 import sys
 import threading
 import time
@@ -124,7 +123,7 @@ class Matrix:
     """A run of faults under servers of its own."""
 
     def __init__(self, home: Path, seed: int, logs: Path) -> None:
-        # Where the logs of the workers of a system with differences are kept.
+        # Where the logs of a system with differences are kept.
         self.logs = logs
         self._home = home
         self._seed = seed
@@ -245,9 +244,7 @@ class _Lane:
         except Exception:  # noqa: BLE001 - whatever goes wrong here is a finding
             difference, events = traceback.format_exc(), max(events, 0)
             if key in self._systems:
-                home = self._systems[key].settings.home
-                shutil.copytree(home, self._matrix.logs / home.name, dirs_exist_ok=True)
-                difference += f"Logs of the workers: {self._matrix.logs / home.name}\n"
+                difference += f"Logs of workers and servers: {self._systems[key].keep_logs(self._matrix.logs)}\n"
             self._drop(changes)
         self._matrix.count(row, injected, events, difference, what, time.monotonic() - started)
 

@@ -58,6 +58,11 @@ class Servers:
         """The address of Redis, the same after each start."""
         return f"redis://127.0.0.1:{self._redis.port}/0"
 
+    @property
+    def logs(self) -> list[Path]:
+        """What the servers have said since their last start."""
+        return [server.log for server in (self._kafka, self._redis)]
+
     def client(self) -> Any:
         """Return a client of Redis that waits for it."""
         retry = Retry(ExponentialBackoff(cap=1.0, base=0.05), retries=60)

@@ -13,6 +13,7 @@ import sys
 import tempfile
 import threading
 import time
+import traceback
 from collections import Counter
 from collections.abc import Callable
 from contextlib import AbstractContextManager
@@ -78,7 +79,12 @@ class Watched:
         self.samples.append(Sample.of(self.worker.pid, seconds))
 
     def growth(self) -> dict[str, float]:
-        """Return how much larger the median of the last quarter is than that of the first quarter after warming up."""
+        """Return how much larger the median of the last quarter is than that of the first quarter after warming up.
+
+        Empty where it was never looked at.
+        """
+        if not self.samples:
+            return {}
         warm = self.samples[int(_WARM * len(self.samples)) :]
         quarter = max(1, len(warm) // 4)
 
@@ -110,6 +116,7 @@ class Soak:
 
         Raises:
             Difference: something is not as it must be.
+            ExceptionGroup: what ended the load, the faults or both.
         """
         for watched in self._watched:
             watched.worker.wait_ready()
@@ -276,8 +283,9 @@ def main(
                 try:
                     soak.run(60 * minutes, console.print)
                     difference = ""
-                except Difference as found:
-                    difference = str(found)
+                except Exception:  # noqa: BLE001 - whatever goes wrong here is a finding
+                    logs = system.keep_logs(report.with_suffix(".logs"))
+                    difference = f"{traceback.format_exc()}Logs of workers and servers: {logs}\n"
                 outcome = soak.report(difference)
             finally:
                 system.close()

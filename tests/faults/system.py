@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 import signal
 import time
 import uuid
@@ -287,6 +288,14 @@ class System:
             start = {partition: max(offset, self._read.get(partition, 0)) for partition, offset in first.items()}
             yield from read_range(self._consumer, start, end)
             self._read |= end
+
+    def keep_logs(self, directory: Path) -> Path:
+        """Copy the logs of workers and servers to a directory of this system in ``directory``, and return it."""
+        kept = directory / self.settings.home.name
+        shutil.copytree(self.settings.home, kept, dirs_exist_ok=True)
+        for log in self.servers.logs:
+            shutil.copy(log, kept / f"{log.parent.name}.log")
+        return kept
 
     def close(self) -> None:
         """End what runs, and remove the keys."""
