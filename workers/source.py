@@ -235,6 +235,8 @@ class Source:
                 # It was taken away meanwhile; if it is given back, the listener says so.
                 continue
             self.owned[partition] = owned
+            # The last owner may have ended before it told Kafka, and here may be no more events.
+            self._uncommitted[partition] = owned.position.next
             self._listener.unclaimed.discard(partition)
             newly.add(partition)
             log.info(
@@ -262,17 +264,25 @@ class Source:
         return Owned(target.partition, key, position)
 
     def _kafka_offsets(self) -> dict[TopicPartition, OffsetAndMetadata]:
-        offsets = {
+        uncommitted, self._uncommitted = self._uncommitted, {}
+        # A copy, because Kafka's thread may be about to give some back to the dictionary it still sees.
+        return {
             self._topic_partition(partition): OffsetAndMetadata(offset, "", -1)
-            for partition, offset in self._uncommitted.items()
+            for partition, offset in list(uncommitted.items())
         }
-        self._uncommitted = {}
-        return offsets
 
     def _commit_to_kafka(self) -> None:
         if self._uncommitted and time.monotonic() - self._committed_at > COMMIT_INTERVAL_S:
             self._committed_at = time.monotonic()
-            self._consumer.commit_async(self._kafka_offsets(), callback=_log_failed_commit)
+            self._consumer.commit_async(self._kafka_offsets(), callback=self._note_answer)
+
+    def _note_answer(self, offsets: dict[TopicPartition, OffsetAndMetadata], answer: object) -> None:
+        """Log that Kafka did not take ``offsets``, and give those again that are still ours and the newest."""
+        if isinstance(answer, Exception):
+            log.warning("kafka_commit_failed", topic=self._topic, reason=str(answer))
+            for target, told in offsets.items():
+                if target.partition in self.owned:
+                    self._uncommitted.setdefault(target.partition, told.offset)
 
 
 def _what_is_gone(first: int, position: int, end: int) -> str:
@@ -292,8 +302,3 @@ def finish_joining(consumer: KafkaConsumer) -> None:
     coordinator = consumer._coordinator
     if coordinator.rejoining:
         coordinator.request_rejoin()
-
-
-def _log_failed_commit(offsets: object, response: object) -> None:  # noqa: ARG001
-    if isinstance(response, Exception):
-        log.warning("kafka_commit_failed", reason=str(response))

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 
 import pytest
 import redis
-from kafka import KafkaConsumer
+from kafka import KafkaConsumer, TopicPartition
 
 from schemas.events import InteractionEvent, encode
 from schemas.keys import Keys
@@ -15,6 +15,7 @@ from schemas.settings import Settings
 from workers import connections
 from workers.delivery import Batch, PositionStore
 from workers.source import PartitionRecords, PositionOutOfRange, Source
+from workers.topic_reader import bounds
 
 EVENTS = 30
 
@@ -89,6 +90,27 @@ def test_a_refused_write_is_claimed_again_and_repeated(
     repeated = _first_parts(source)
     assert part.records[0].offset in [record.offset for other in repeated for record in other.records]
     assert source.commit(Batch(part.owned.key), source.owned[part.owned.partition], part.following)
+
+
+def test_kafka_learns_of_what_an_owner_did_who_could_not_say_so(
+    settings: Settings, redis_client: redis.Redis, consumer: KafkaConsumer
+) -> None:
+    """Else a lag stays where there are no more events, and scaling by it never ends."""
+    keys = Keys(settings.redis.prefix)
+    topic = settings.kafka.interactions_topic
+    ends = {one.partition: end for one, end in bounds(consumer, topic)[1].items()}
+    for partition, end in ends.items():
+        # All was processed, and the worker killed before it told Kafka.
+        position = PositionStore(redis_client, keys).claim(keys.users(partition).position, 0)
+        PositionStore(redis_client, keys).commit(Batch(keys.users(partition).position), position, end)
+    source = _source(settings, redis_client, consumer)
+    assert _read(source, 0.1, deadline_s=10.0, commit=True) == []
+    assert set(source.owned) == set(ends)
+    source.close()
+    other = connections.consumer(settings, "recommender")
+    told = {partition: other.committed(TopicPartition(topic, partition)) for partition in ends}
+    other.close(timeout_ms=2000)
+    assert told == ends
 
 
 def test_a_position_outside_the_topic_is_said_clearly(
