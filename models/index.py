@@ -16,7 +16,7 @@ of them where many are allowed; where few are, or these score low, they are copi
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Final, NamedTuple
+from typing import Final
 
 import numpy as np
 
@@ -32,14 +32,10 @@ _WIDEN: Final = 4
 _FEW: Final = 50_000
 # Where more are, FAISS is asked for so many times what would do if the best rows were allowed as often as any.
 _SPARE: Final = 1.5
-
-
-class _Candidates(NamedTuple):
-    """Live rows that one query may rank, and what is known of those it does not see."""
-
-    slots: Ints
-    rows: Ints
-    unseen: float  # no other live row scores above this
+# As many as fit the processor's cache with their candidates.
+_QUERIES_AT_A_TIME: Final = 256
+# Slots times queries for which it can be marked at a time what they must not have.
+_MARKS: Final = 1 << 24
 
 
 class LatentIndex(IndexRows):
@@ -78,15 +74,9 @@ class LatentIndex(IndexRows):
         """Write the best of all live rows to ``scores`` and ``found``, ``[q, k]``."""
         keep = scores.shape[1] + _SLACK
         longest = max(map(len, excludes), default=0)
-        pending = list(range(len(queries)))
-        while pending:
-            left = [excludes[query] for query in pending]
-            candidates = self._candidates(queries[pending], left, keep, keep + longest)
-            pending = [
-                query
-                for query, own in zip(pending, candidates, strict=True)
-                if not self._rank(queries[query], own, scores[query], found[query])
-            ]
+        pending = np.arange(len(queries))
+        while len(pending):
+            pending = self._fill(queries, excludes, pending, keep, keep + longest, scores, found)
             keep *= _WIDEN
 
     def _search_allowed(
@@ -101,66 +91,103 @@ class LatentIndex(IndexRows):
         slots = np.flatnonzero(everywhere & (self._row_of >= 0))
         rows = self._row_of[slots]
         keep = scores.shape[1] + max(map(len, excludes), default=0)
-        pending = list(range(len(queries)))
+        pending = np.arange(len(queries))
         fetch = int((keep + _SLACK) * _SPARE * self.row_count / max(len(rows), 1))
         if len(rows) > _FEW and fetch <= LARGEST_FETCH:
-            candidates = self._candidates(queries, excludes, keep + _SLACK, fetch, everywhere)
-            pending = [
-                query
-                for query, own in enumerate(candidates)
-                if not self._rank(queries[query], own, scores[query], found[query])
-            ]
-        places = best_places(queries[pending], rows, self._vectors_at, keep, self._bounds(queries[pending]))
-        for query, chosen in zip(pending, places, strict=True):
-            left = chosen[~np.isin(slots[chosen], excludes[query])]
-            self._rank(queries[query], _Candidates(slots[left], rows[left], -np.inf), scores[query], found[query])
+            pending = self._fill(queries, excludes, pending, keep + _SLACK, fetch, scores, found, everywhere)
+        left = queries[pending]
+        places = best_places(left, rows, self._vectors_at, keep, self._bounds(left))
+        for query, chosen in zip(pending.tolist(), places, strict=True):
+            own = chosen[~np.isin(slots[chosen], excludes[query])]
+            exact = exact_scores(queries[query], rows[own], self._vectors_at)
+            best = np.lexsort((slots[own], self._order_of[slots[own]], -exact))[: scores.shape[1]]
+            scores[query, : len(best)], found[query, : len(best)] = exact[best], slots[own[best]]
 
     def _bounds(self, queries: Floats) -> Doubles:
         """Return how far a float32 score of each query may be from the true one, ``[q]``."""
         bounds = [rounding_bound(queries, part) for part, _ in self._parts()]
         return np.max(bounds, axis=0) if bounds else np.zeros(len(queries))
 
-    def _candidates(
-        self, queries: Floats, excludes: Sequence[Ints], keep: int, fetch: int, allowed: Mask | None = None
-    ) -> list[_Candidates]:
-        """Return for each query the ``keep`` live rows that look best in float32, of ``fetch`` from each part.
+    def _fill(
+        self,
+        queries: Floats,
+        excludes: Sequence[Ints],
+        pending: Ints,
+        keep: int,
+        fetch: int,
+        scores: Floats,
+        found: Ints,
+        allowed: Mask | None = None,
+    ) -> Ints:
+        """Rank, for the ``pending`` ones of the queries, the ``keep`` live rows that look best in float32.
+
+        They are chosen from the ``fetch`` best of each part. Writes the best to ``scores`` and ``found``, ``[q, k]``,
+        and returns those of ``pending`` for which a row that was not looked at might be among them.
 
         ``allowed`` is bool ``[slots]``, of all slots.
         """
         filled = self._parts()
-        tops = [part.search(queries, fetch) for part, _ in filled]
-        if not filled:
-            return [_Candidates(np.empty(0, np.int64), np.empty(0, np.int64), -np.inf)] * len(queries)
-        bounds = self._bounds(queries)
-        cuts = np.max([top.cut for top in tops], axis=0)
-        scores = np.concatenate([top.scores for top in tops], axis=1)
-        rows = np.concatenate([top.rows + base for top, (_, base) in zip(tops, filled, strict=True)], axis=1)
-        slots = self._slots_at(rows.ravel()).reshape(rows.shape)
-        live = self._row_of[slots] == rows
-        if allowed is not None:
-            live &= allowed[slots]
-        result = []
-        for query, exclude in enumerate(excludes):
-            barred = exclude[self._in_range(exclude)]
-            self._excluded[barred] = True
-            chosen = np.flatnonzero(live[query] & ~self._excluded[slots[query]])
-            self._excluded[barred] = False
-            cut = float(cuts[query])
-            if len(chosen) > keep:
-                own = scores[query, chosen]
-                split = np.argpartition(own, len(own) - keep - 1)
-                cut = max(cut, float(own[split[-keep - 1]]))
-                chosen = chosen[split[-keep:]]
-            result.append(_Candidates(slots[query, chosen], rows[query, chosen], cut + float(bounds[query])))
-        return result
+        unsure = [np.empty(0, np.int64)]
+        for start in range(0, len(pending) if filled else 0, _QUERIES_AT_A_TIME):
+            some = pending[start : start + _QUERIES_AT_A_TIME]
+            own = queries[some]
+            tops = [part.search(own, fetch) for part, _ in filled]
+            looks = np.concatenate([top.scores for top in tops], axis=1)
+            rows = np.concatenate([top.rows + base for top, (_, base) in zip(tops, filled, strict=True)], axis=1)
+            slots = self._slots_at(rows.ravel()).reshape(rows.shape)
+            counts = self._row_of[slots] == rows
+            if allowed is not None:
+                counts &= allowed[slots]
+            counts &= ~self._barred(slots, [excludes[query] for query in some.tolist()])
+            looks[~counts] = -np.inf
+            cut = np.max([top.cut for top in tops], axis=0)
+            if (spare := looks.shape[1] - keep) > 0:
+                split = np.argpartition(looks, spare - 1, axis=1)
+                cut = np.maximum(cut, np.take_along_axis(looks, split[:, [spare - 1]], axis=1)[:, 0])
+                chosen = split[:, spare:]
+                rows, slots, looks = (np.take_along_axis(array, chosen, axis=1) for array in (rows, slots, looks))
+            exact = exact_scores(np.repeat(own, rows.shape[1], axis=0), rows.ravel(), self._vectors_at)
+            exact = exact.reshape(rows.shape)
+            exact[looks == -np.inf] = -np.inf
+            k = scores.shape[1]
+            best = self._ranked(exact, slots)[:, :k]
+            exact, slots = np.take_along_axis(exact, best, axis=1), np.take_along_axis(slots, best, axis=1)
+            slots[exact == -np.inf] = -1
+            scores[some, : best.shape[1]], found[some, : best.shape[1]] = exact, slots
+            unseen = cut + self._bounds(own)
+            last = exact[:, -1] if best.shape[1] == k else np.full(len(some), -np.inf, np.float32)
+            certain = (unseen == -np.inf) | (last > unseen.astype(np.float32))
+            unsure.append(some[~certain])
+        return np.concatenate(unsure)
 
-    def _rank(self, query: Floats, candidates: _Candidates, scores: Floats, found: Ints) -> bool:
-        """Write the best candidates to ``scores`` and ``found`` ``[k]``, unless an unseen row might be among them."""
-        k = len(scores)
-        exact = exact_scores(query, candidates.rows, self._vectors_at)
-        best = np.lexsort((candidates.slots, self._order_of[candidates.slots], -exact))[:k]
-        if candidates.unseen != -np.inf and (len(best) < k or exact[best[-1]] <= np.float32(candidates.unseen)):
-            return False
-        scores[: len(best)] = exact[best]
-        found[: len(best)] = candidates.slots[best]
-        return True
+    def _ranked(self, exact: Floats, slots: Ints) -> Ints:
+        """Return the places of each row of ``exact`` ``[q, m]``, the best first, equal scores by their order."""
+        best = np.argsort(-exact, axis=1, kind="stable")
+        ordered = np.take_along_axis(exact, best, axis=1)
+        ties = (ordered[:, 1:] == ordered[:, :-1]) & (ordered[:, 1:] != -np.inf)
+        for query in np.flatnonzero(ties.any(axis=1)):
+            best[query] = np.lexsort((slots[query], self._order_of[slots[query]], -exact[query]))
+        return best
+
+    def _barred(self, slots: Ints, excludes: Sequence[Ints]) -> Mask:
+        """Return which of ``slots`` ``[q, m]`` are among the ``excludes`` of their query."""
+        lengths = np.fromiter(map(len, excludes), np.int64, len(excludes))
+        if not lengths.any():
+            return np.zeros(slots.shape, np.bool_)
+        flat = np.concatenate(excludes)
+        query_of = np.repeat(np.arange(len(excludes)), lengths)
+        known = self._in_range(flat)
+        flat, query_of = flat[known], query_of[known]
+        barred = np.empty(slots.shape, np.bool_)
+        width = len(self._row_of)
+        together = max(_MARKS // width, 1)
+        if len(self._marks) < min(together, len(slots)) * width:
+            self._marks = np.zeros(min(together, _QUERIES_AT_A_TIME) * width, np.bool_)
+        for first in range(0, len(slots), together):
+            some = slots[first : first + together]
+            mine = (query_of >= first) & (query_of < first + together)
+            places = (query_of[mine] - first) * width + flat[mine]
+            self._marks[places] = True
+            barred[first : first + together] = self._marks[some + width * np.arange(len(some))[:, None]]
+            self._marks[places] = False
+        return barred

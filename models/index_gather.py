@@ -18,13 +18,16 @@ _SMALLEST: Final = 2.0**-125
 VectorsAt = Callable[[Ints], Floats]
 
 
-def exact_scores(query: Floats, rows: Ints, vectors_at: VectorsAt) -> Floats:
-    """Return the inner product of ``query`` with each of ``rows``, summed in float64 and in a fixed order, ``[n]``."""
+def exact_scores(queries: Floats, rows: Ints, vectors_at: VectorsAt) -> Floats:
+    """Return the inner product of each of ``rows`` with the query, summed in float64 and in a fixed order, ``[n]``.
+
+    ``queries`` is one for all, ``[dim]``, or one for each, ``[n, dim]``.
+    """
     scores = np.empty(len(rows), np.float32)
-    wide = query.astype(np.float64)
     for start in range(0, len(rows), _BLOCK):
+        own = queries if queries.ndim == 1 else queries[start : start + _BLOCK]
         # float32 x float32 is exact in float64, and each row is summed by itself.
-        products = vectors_at(rows[start : start + _BLOCK]).astype(np.float64) * wide
+        products = np.multiply(vectors_at(rows[start : start + _BLOCK]), own, dtype=np.float64)
         scores[start : start + _BLOCK] = np.add.reduce(products, axis=1)
     return scores
 

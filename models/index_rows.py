@@ -31,7 +31,7 @@ class IndexRows:
         self._delta = Delta(dim)
         self._row_of = np.empty(0, np.int64)  # of each slot, -1 where there is none
         self._order_of = np.empty(0, np.int64)  # of each slot, among equal scores
-        self._excluded: Mask = np.empty(0, np.bool_)  # scratch of a search, all False between searches
+        self._marks: Mask = np.empty(0, np.bool_)  # scratch of a search, all False between searches
         self._live = 0
         self._sealer: threading.Thread | None = None
         self._failure: BaseException | None = None
@@ -130,7 +130,6 @@ class IndexRows:
             grown = max(missing, len(self._row_of))
             self._row_of = np.concatenate([self._row_of, np.full(grown, -1)])
             self._order_of = np.concatenate([self._order_of, np.zeros(grown, np.int64)])
-            self._excluded = np.concatenate([self._excluded, np.zeros(grown, np.bool_)])
 
     def _in_range(self, slots: Ints) -> Mask:
         return (slots >= 0) & (slots < len(self._row_of))
