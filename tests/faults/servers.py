@@ -27,6 +27,20 @@ _OVERRIDES: Final = {"group.min.session.timeout.ms": "1000"}
 _TIMEOUT_S: Final = 60.0
 
 
+class _PatientClient(redis.Redis):
+    """Waits where Redis was stopped in the middle of a script: that takes too long then, and everybody is told so."""
+
+    def execute_command(self, *arguments: Any, **options: Any) -> Any:
+        deadline = time.monotonic() + _TIMEOUT_S
+        while True:
+            try:
+                return super().execute_command(*arguments, **options)  # type: ignore[no-untyped-call]
+            except redis.ResponseError as error:
+                if not str(error).startswith("BUSY Redis") or time.monotonic() > deadline:
+                    raise
+            time.sleep(0.05)
+
+
 class Servers:
     """Both servers, with their data under ``home``."""
 
@@ -66,7 +80,7 @@ class Servers:
     def client(self) -> Any:
         """Return a client of Redis that waits for it."""
         retry = Retry(ExponentialBackoff(cap=1.0, base=0.05), retries=60)
-        return redis.Redis.from_url(self.redis_url, protocol=2, socket_timeout=30, retry=retry)
+        return _PatientClient.from_url(self.redis_url, protocol=2, socket_timeout=30, retry=retry)
 
     def kill_kafka(self) -> None:
         """End the broker at once."""
