@@ -27,6 +27,8 @@ _DENSITY_NEAREST: Final = 5
 _AROUND: Final = 10
 # More are looked for: their order is only right once the distances are exact.
 _CANDIDATES: Final = 16
+# Values that are looked at together.
+_GROUP: Final = 32
 # How far the density around counts: 0 is the plain distance, 1 the ratio of LOF.
 _LOCALITY: Final = 0.5
 # In units of the median distance: copies of an item must not make all others look far.
@@ -61,12 +63,12 @@ class Detector:
         self._references = references
         self._densities = densities
         self._floor = floor
-        squares = np.sum(references.astype(np.float64) ** 2, axis=1).astype(np.float32)
+        half_squares = (np.sum(references.astype(np.float64) ** 2, axis=1) / 2).astype(np.float32)
         candidates, around = (min(wanted, len(references)) for wanted in (_CANDIDATES, _AROUND))
 
         def distance(latents: Any) -> Any:
-            gaps = squares - 2 * tf.matmul(latents, references, transpose_b=True)
-            near = tf.math.top_k(-gaps, candidates).indices
+            # The nearest have the largest z·r - |r|²/2.
+            near = _largest(tf.matmul(latents, references, transpose_b=True) - half_squares, candidates)
             # The difference of two large squares is not exact enough.
             distances = tf.norm(tf.gather(references, near) - latents[:, None], axis=2)
             best = tf.math.top_k(-distances, around)
@@ -135,6 +137,21 @@ class Detector:
             )
             - own.limit
         )
+
+
+def _largest(values: Any, count: int) -> Any:
+    """Return the places of the ``count`` largest of each row, int32 ``[batch, count]``, of float32 ``[batch, n]``.
+
+    The largest lie in as many groups at most, and those are the groups with the largest maxima. To find these first
+    takes a quarter of the time of a search among all.
+    """
+    places = values.shape[1]
+    if places % _GROUP or places < 4 * _GROUP * count:
+        return tf.math.top_k(values, count).indices
+    grouped = tf.reshape(values, (-1, places // _GROUP, _GROUP))
+    groups = tf.math.top_k(tf.reduce_max(grouped, axis=2), count).indices
+    best = tf.math.top_k(tf.reshape(tf.gather(grouped, groups, batch_dims=1), (-1, count * _GROUP)), count).indices
+    return tf.gather(groups, best // _GROUP, batch_dims=1) * _GROUP + best % _GROUP
 
 
 def _mean_distances(references: Floats) -> Doubles:

@@ -82,14 +82,20 @@ class ContentModel:
             ValueError: the width is wrong or a value is NaN or infinite.
         """
         features = float_matrix(features, self.input_dim, "features")
-        latents = self.latents_of(features)
-        codes = self._codes(features, latents)
+        # A block and all that is made of it fit the processor's cache.
+        starts = range(0, max(len(features), 1), self._encode.rows)
+        blocks = [self._encode_block(features[start : start + self._encode.rows]) for start in starts]
+        return Encoded(*map(np.concatenate, zip(*blocks, strict=True)))
+
+    def _encode_block(self, features: Floats) -> Encoded:
+        scaled = self.scaling.scaled(features)
+        latents: Floats = self._encode(scaled)
+        codes = self._search(scaled) if self._search is not None else self.codec.encode(latents)
         output = self._decode(self.latents(codes))
         errors = squared_errors(features, self.scaling.restore(output))
         if self.detector is None:
             return Encoded(codes, errors, np.full(len(codes), np.nan, np.float32))
-        scores = self.detector.score(latents, squared_errors(self.scaling.scaled(features), output))
-        return Encoded(codes, errors, scores)
+        return Encoded(codes, errors, self.detector.score(latents, squared_errors(scaled, output)))
 
     def scaled_errors(self, features: Floats) -> Floats:
         """Return the mean squared errors in the networks' units, float32 ``[n]``, of features ``[n, input_dim]``."""
@@ -98,7 +104,9 @@ class ContentModel:
 
     def codes(self, features: Floats) -> Bytes:
         """Return codes alone, uint8 ``[n, code_bytes]``, of features ``[n, input_dim]``."""
-        return self._codes(features, None)
+        if self._search is not None:
+            return self._search(self.scaling.scaled(features))
+        return self.codec.encode(self.latents_of(features))
 
     def latents_of(self, features: Floats) -> Floats:
         """Return the latents before the codec, float32 ``[n, latent_dim]``, of features ``[n, input_dim]``."""
@@ -124,11 +132,6 @@ class ContentModel:
         save_arrays(directory / _SCALING, self.scaling.arrays())
         if self.detector is not None:
             self.detector.save(directory)
-
-    def _codes(self, features: Floats, latents: Floats | None) -> Bytes:
-        if self._search is not None:
-            return self._search(self.scaling.scaled(features))
-        return self.codec.encode(self.latents_of(features) if latents is None else latents)
 
     @classmethod
     def load(cls, directory: Path, config: AutoencoderConfig, codec: CodecName, *, detects: bool) -> Self:

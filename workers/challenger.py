@@ -95,7 +95,7 @@ class _Encoding(Background):
         try:
             run(encoder, self, self.stopping, lambda: False)
         finally:
-            encoder.source.close()
+            encoder.close()
 
     def beat(self) -> None:
         """Nothing watches this loop but :meth:`check`."""

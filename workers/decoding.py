@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Generic, NamedTuple, TypeVar
@@ -17,6 +18,7 @@ from schemas.events import (
     MAX_TIMESTAMP,
     BadEvent,
     EventTooLarge,
+    Image,
     InvalidEvent,
     ItemEvent,
     KeyMismatch,
@@ -27,7 +29,7 @@ from schemas.events import (
     feature_vector,
 )
 from workers.dead_letters import Rejected
-from workers.fetching import UNREAD_HEADER
+from workers.record_batches import UNREAD_HEADER
 from workers.source import Owned, PartitionRecords
 
 Change = TypeVar("Change")
@@ -82,6 +84,8 @@ def decode_records(
 def item_decoder(max_bytes: int, input_shape: tuple[int, ...] | None) -> Callable[[ConsumerRecord], ItemChange]:
     """Return the decoder of records of ``items`` for a content model of ``input_shape`` (None: no such model)."""
 
+    width = None if input_shape is None else math.prod(input_shape)
+
     def decode(record: ConsumerRecord) -> ItemChange:
         item_id = _key(record)
         if record.value is None:
@@ -91,7 +95,10 @@ def item_decoder(max_bytes: int, input_shape: tuple[int, ...] | None) -> Callabl
             raise KeyMismatch(f"the key is {item_id!r}, item_id is {event.item_id!r}")
         vector = feature_vector(event)
         if vector is not None and input_shape is not None:
-            _check_shape(event, vector, input_shape)
+            if len(vector) != width:
+                raise WrongShape(f"{len(vector)} features, the model takes {' x '.join(map(str, input_shape))}")
+            if event.image is not None:
+                _check_shape(event.image, input_shape)
         return ItemChange(item_id, event, vector, record)
 
     return decode
@@ -145,11 +152,9 @@ def _value(record: ConsumerRecord, max_bytes: int) -> tuple[bytes, str]:
     return record.value, JSON
 
 
-def _check_shape(event: ItemEvent, vector: NDArray[np.float32], input_shape: tuple[int, ...]) -> None:
-    if len(vector) != np.prod(input_shape):
-        raise WrongShape(f"{len(vector)} features, the model takes {' x '.join(map(str, input_shape))}")
-    if event.image is not None and len(input_shape) > 1:
+def _check_shape(image: Image, input_shape: tuple[int, ...]) -> None:
+    if len(input_shape) > 1:
         # One channel may be left out: 28 x 28 is 28 x 28 x 1.
-        given, wanted = (tuple(shape) + (1,) * (3 - len(shape)) for shape in (event.image.shape, input_shape))
+        given, wanted = (tuple(shape) + (1,) * (3 - len(shape)) for shape in (image.shape, input_shape))
         if given != wanted:
-            raise WrongShape(f"an image of {event.image.shape}, the model takes {list(input_shape)}")
+            raise WrongShape(f"an image of {image.shape}, the model takes {list(input_shape)}")

@@ -1,8 +1,15 @@
-"""``items`` -> batch -> encode -> compress -> marked items to Kafka, codes to Redis buckets and change log."""
+"""``items`` -> batch -> encode -> compress -> marked items to Kafka, codes to Redis buckets and change log.
+
+Behind a backlog two batches are in work: the main thread stores one and polls and decodes the next, while the model
+encodes on a thread of its own, mostly without Python's lock. All that knows Kafka and Redis stays on the main thread,
+in the order of the offsets. With less to do a batch is finished before the next is looked for.
+"""
 
 from __future__ import annotations
 
 import time
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import dataclass
 from typing import Final
 
 import msgspec
@@ -19,7 +26,7 @@ from schemas.records import pack_codes, version_tag
 from schemas.settings import Settings
 from workers import metrics
 from workers.anomalies import Anomalies, marked_items
-from workers.dead_letters import DeadLetters
+from workers.dead_letters import DeadLetters, Rejected
 from workers.decoding import Decoded, ItemChange, decode_records, item_decoder
 from workers.delivery import PositionStore
 from workers.items import item_batch, shortened_log
@@ -27,6 +34,31 @@ from workers.source import Owned, PartitionRecords, Source
 
 # An entry of the change log is removed when it is one to two times as old, or earlier where there are many.
 LOG_AGE_S: Final = 60.0
+
+
+@dataclass(slots=True)
+class DecodedItems:
+    """A batch of all partitions: what changes, and the last change of each item in its partition."""
+
+    parts: list[Decoded[ItemChange]]
+    rejected: list[Rejected]
+    latest: list[list[ItemChange]]
+
+    @property
+    def total(self) -> int:
+        """The number of records."""
+        return sum(part.total for part in self.parts)
+
+
+@dataclass(slots=True)
+class EncodedItems:
+    """What became of a batch: the packed record of each of the latest changes, None for a deletion, and what is marked.
+
+    Both in the order of the changes.
+    """
+
+    records: list[bytes | None]
+    marked: list[AnomalyEvent]
 
 
 class Encoder:
@@ -54,6 +86,10 @@ class Encoder:
         self._anomalies = anomalies
         self._content = bundle.content
         self._log_events = settings.recommend.log_events
+        self._thread = ThreadPoolExecutor(1, "encode")
+        # The batch in work, and whether none came after it.
+        self._encoding: tuple[DecodedItems, Future[EncodedItems]] | None = None
+        self._idle = True
         # Where each partition stood when the logs were last shortened.
         self._log_marks: dict[int, int] = {}
         self._shorten_due = 0.0
@@ -66,38 +102,80 @@ class Encoder:
         )
 
     def step(self, batches: list[PartitionRecords]) -> None:
-        """Encode and store ``batches``: the steps of ``workers.delivery``."""
-        with metrics.STAGE_SECONDS.labels("decode").time():
-            decoded, rejected = decode_records(batches, self._decode)
-            # Only the last change of an item in its partition is worth encoding.
-            latest = [list({change.item_id: change for change in part.changes}.values()) for part in decoded]
-        with metrics.STAGE_SECONDS.labels("encode").time():
-            packed, marked = self._records([change for changes in latest for change in changes])
-            records = iter(packed)
-        if self._dead_letters is not None:
-            with metrics.STAGE_SECONDS.labels("dead_letters").time():
-                self._dead_letters.publish(rejected)
-        if self._anomalies is not None:
-            with metrics.STAGE_SECONDS.labels("anomalies").time():
-                self._anomalies.publish(marked)
-        with metrics.STAGE_SECONDS.labels("commit").time():
-            for part, changes in zip(decoded, latest, strict=True):
-                self._commit(part, changes, {change.item_id: next(records) for change in changes})
-        total = sum(part.total for part in decoded)
-        metrics.BATCH_EVENTS.observe(total)
-        if self._dead_letters is not None:
-            self._dead_letters.check_limit(total, rejected)
+        """Begin to encode ``batches``, and store the ones before: the steps of ``workers.delivery``.
+
+        Where nothing waits behind them, they are stored at once as well.
+        """
+        work = self.decode(batches)
+        earlier, self._encoding = self._encoding, (work, self._thread.submit(self.encode, work))
+        self._idle = False
+        if earlier is not None:
+            self._finish(*earlier)
+        if not self.source.lag.unread:
+            self.finish()
 
     def between(self) -> bool:
-        """Shorten the change logs once in a while; never asks for more time."""
+        """Finish what no other batch came after, and shorten the change logs once in a while.
+
+        Returns whether a batch is in work.
+        """
+        if self._idle:
+            self.finish()
+        self._idle = True
         if time.monotonic() >= self._shorten_due:
             self._shorten_due = time.monotonic() + LOG_AGE_S
             for owned in list(self.source.owned.values()):
                 self._shorten_log(owned)
-        return False
+        return self._encoding is not None
 
-    def _records(self, changes: list[ItemChange]) -> tuple[list[bytes | None], list[AnomalyEvent]]:
-        """Return the packed record of each change, None for a deletion, and what is marked; one call of the model."""
+    def finish(self) -> None:
+        """Store the batch in work, if there is one."""
+        earlier, self._encoding = self._encoding, None
+        if earlier is not None:
+            self._finish(*earlier)
+
+    def rewind(self) -> None:
+        """Forget the batch in work, and claim everything again."""
+        self._encoding = None
+        self.source.rewind()
+
+    def close(self) -> None:
+        """Leave the consumer group, and end the thread."""
+        self._thread.shutdown()
+        self.source.close()
+
+    def decode(self, batches: list[PartitionRecords]) -> DecodedItems:
+        """Return what ``batches`` change; only the last change of an item in its partition is worth encoding."""
+        with metrics.STAGE_SECONDS.labels("decode").time():
+            parts, rejected = decode_records(batches, self._decode)
+            latest = [list({change.item_id: change for change in part.changes}.values()) for part in parts]
+            return DecodedItems(parts, rejected, latest)
+
+    def encode(self, work: DecodedItems) -> EncodedItems:
+        """Return the records of the latest changes, and what is marked; one call of the model."""
+        with metrics.STAGE_SECONDS.labels("encode").time():
+            return self._encoded([change for changes in work.latest for change in changes])
+
+    def store(self, work: DecodedItems, encoded: EncodedItems) -> None:
+        """Publish what is rejected and marked, and commit the rest."""
+        if self._dead_letters is not None:
+            with metrics.STAGE_SECONDS.labels("dead_letters").time():
+                self._dead_letters.publish(work.rejected)
+        if self._anomalies is not None:
+            with metrics.STAGE_SECONDS.labels("anomalies").time():
+                self._anomalies.publish(encoded.marked)
+        with metrics.STAGE_SECONDS.labels("commit").time():
+            records = iter(encoded.records)
+            for part, changes in zip(work.parts, work.latest, strict=True):
+                self._commit(part, changes, {change.item_id: next(records) for change in changes})
+        metrics.BATCH_EVENTS.observe(work.total)
+        if self._dead_letters is not None:
+            self._dead_letters.check_limit(work.total, work.rejected)
+
+    def _finish(self, work: DecodedItems, encoded: Future[EncodedItems]) -> None:
+        self.store(work, encoded.result())
+
+    def _encoded(self, changes: list[ItemChange]) -> EncodedItems:
         available = np.array([change.event is not None and change.event.available for change in changes], bool)
         vectors = {n: change.vector for n, change in enumerate(changes) if change.vector is not None}
         packed: dict[int, bytes] = {}
@@ -111,13 +189,15 @@ class Encoder:
         nothing = np.zeros(len(rows), np.float32)
         codeless = Encoded(np.empty((len(rows), 0), np.uint8), nothing, np.full(len(rows), np.nan, np.float32))
         packed.update(zip(rows, self._packed(available[rows], codeless), strict=True))
-        return [packed.get(n) for n in range(len(changes))], marked
+        return EncodedItems([packed.get(n) for n in range(len(changes))], marked)
 
     def _packed(self, available: NDArray[np.bool_], encoded: Encoded) -> list[bytes]:
         codes, errors, scores = encoded
         return pack_codes(self._tag, available, scores > 1, errors, scores, codes)
 
     def _commit(self, part: Decoded[ItemChange], latest: list[ItemChange], records: dict[str, bytes | None]) -> None:
+        if self.source.owned.get(part.owned.partition) is not part.owned:
+            return  # Taken away since it was polled: who has it now begins at the position in Redis.
         writes = item_batch(
             self._redis,
             self._keys.items(self._version, part.owned.partition),

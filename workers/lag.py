@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 
 from kafka import KafkaConsumer, TopicPartition
 from kafka.consumer.fetcher import ConsumerRecord
@@ -17,6 +17,8 @@ class Lag:
 
     def __init__(self) -> None:
         self._events = 0
+        # On the topic as of the last fetch, and in no poll yet.
+        self.unread = 0
         self._waiting_bytes = 0
         self._oldest_ms: int | None = None
 
@@ -24,16 +26,24 @@ class Lag:
         self,
         consumer: KafkaConsumer,
         positions: Iterable[tuple[TopicPartition, int]],
-        polled: Iterable[Sequence[ConsumerRecord]],
+        polled: Mapping[TopicPartition, Sequence[ConsumerRecord]],
     ) -> None:
-        """Take over the positions after a poll, and what it gave; it costs no request."""
+        """Take over the positions after a poll, and what it gave; it costs no request.
+
+        Of a partition that gave nothing what stands behind the position counts as unread, though it may be in work.
+        """
         # Not `highwater`, which raises where a partition was taken away in this moment.
         known = consumer._subscription.assignment
-        ends = ((known[partition].highwater, position) for partition, position in positions if partition in known)
-        # Before its first answer the end of a partition is unknown.
-        self._events = sum(max(end - position, 0) for end, position in ends if end is not None)
+        self._events = self.unread = 0
+        for partition, position in positions:
+            end = known[partition].highwater if partition in known else None
+            # Before its first answer the end of a partition is unknown.
+            if end is not None:
+                read = polled[partition][-1].offset + 1 if partition in polled else position
+                self._events += max(end - position, 0)
+                self.unread += max(end - read, 0)
         self._waiting_bytes = waiting_bytes(consumer)
-        times = [records[0].timestamp for records in polled]
+        times = [records[0].timestamp for records in polled.values()]
         if times or not self._events:
             self._oldest_ms = min(times, default=None)
 

@@ -16,7 +16,7 @@ from workers.dead_letters import (
     HEADER_TIMESTAMP,
     HEADER_TOPIC,
 )
-from workers.fetching import UNREAD_HEADER
+from workers.record_batches import UNREAD_HEADER
 
 PREVIEW_BYTES: Final = 200
 

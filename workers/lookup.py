@@ -29,7 +29,9 @@ def current_version(client: redis.Redis, keys: Keys) -> str | None:
 
 
 def find_histories(client: redis.Redis, keys: Keys, partitions: int, user_ids: Sequence[str]) -> list[History]:
-    """Return the history of each user, empty for an unknown one; two round trips."""
+    """Return the history of each user, empty for an unknown one; two round trips, none for nobody."""
+    if not user_ids:
+        return []
     by_partition = [keys.users(partition) for partition in range(partitions)]
     counts = _bucket_counts(client, [users.position for users in by_partition])
     pipeline = client.pipeline(transaction=False)

@@ -32,6 +32,12 @@ class Session(Protocol):
     def between(self) -> bool:
         """Do a small piece of other work; return whether more of it waits."""
 
+    def finish(self) -> None:
+        """Finish what was polled and is still in work."""
+
+    def rewind(self) -> None:
+        """Forget what was polled and is not committed: it is read anew."""
+
 
 class Watch(Protocol):
     """Notices whether a loop makes progress; see :class:`workers.health.Health`."""
@@ -58,13 +64,17 @@ def run(session: Session, health: Watch, stop: threading.Event, superseded: Call
                 session.step(batches)
             busy = session.between()
             if superseded():
-                return
+                break
             backoff = FIRST_BACKOFF_S
         except (redis.RedisError, KafkaError) as error:
             raise_if_denied(error)
             # Nothing of the batch is committed: it is read again from the position in Redis.
             metrics.FAILURES.labels(type(error).__name__).inc()
             log.warning("retrying", error=type(error).__name__, reason=str(error), wait_s=backoff)
-            session.source.rewind()
+            session.rewind()
             stop.wait(backoff)
             backoff = min(2 * backoff, MAX_BACKOFF_S)
+    try:
+        session.finish()
+    except (redis.RedisError, KafkaError) as error:
+        log.warning("not_finished", error=type(error).__name__, reason=str(error))

@@ -1,13 +1,13 @@
-"""The most memory that this process has had."""
+"""The most memory that a process has had."""
 
 from __future__ import annotations
 
 from pathlib import Path
 
 
-def peak_memory_mb() -> float:
-    """Return the peak of the resident memory in MiB, on Linux.
+def peak_memory_mb(process: int | None = None) -> float:
+    """Return the peak of the resident memory in MiB of ``process``, by default this one, on Linux.
 
     Not that of ``getrusage``, which a child inherits from who started it.
     """
-    return int(Path("/proc/self/status").read_text().partition("VmHWM:")[2].split()[0]) / 1024
+    return int(Path(f"/proc/{process or 'self'}/status").read_text().partition("VmHWM:")[2].split()[0]) / 1024

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import time
 from collections import defaultdict
-from collections.abc import Iterable
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field, replace
 from functools import partial
 from itertools import islice
-from typing import cast
+from typing import NamedTuple, cast
 
 import redis
 import structlog
@@ -21,7 +21,7 @@ from schemas.keys import USERS_PER_BUCKET, Keys
 from schemas.settings import Settings
 from workers import buckets, metrics, tally
 from workers.arms import Arm, Arms
-from workers.dead_letters import DeadLetters
+from workers.dead_letters import DeadLetters, Rejected
 from workers.decoding import Decoded, Interaction, decode_records, interaction_decoder
 from workers.delivery import Batch, PositionStore
 from workers.histories import Histories, popularity_terms
@@ -53,16 +53,36 @@ class _PartitionState:
 
 
 @dataclass(slots=True)
-class _Lists:
-    """Users of one partition whose lists are made anew, and the writes that belong to them."""
+class Lists:
+    """Users of one partition whose lists are made anew, and the writes that belong to them.
+
+    ``following`` is the offset after the last interaction that the histories know of.
+    """
 
     owned: Owned
+    following: int
     histories: Histories
     users: list[str]
     batch: Batch
     # In the order of the profiles.
     ranked: dict[str, list[Ranked]] = field(default_factory=dict)
     judgements: list[Judgement] = field(default_factory=list)
+
+    def each(self) -> list[UserOf]:
+        """Return each user with these lists."""
+        return [(self, user) for user in self.users]
+
+
+UserOf = tuple[Lists, str]
+
+
+class Update(NamedTuple):
+    """What a batch makes of one partition: its users' lists, and its counts of users and buckets."""
+
+    part: Decoded[Interaction]
+    lists: Lists
+    ids: int
+    buckets: int
 
 
 class Recommender:
@@ -88,6 +108,7 @@ class Recommender:
         self._profiles = all_profiles(settings.recommend)
         self._states: dict[int, _PartitionState] = {}
         self._decode = interaction_decoder(settings.events.max_bytes)
+        self._thread = ThreadPoolExecutor(1, "rank")
         self.source = Source(
             consumer,
             settings.kafka.interactions_topic,
@@ -99,23 +120,42 @@ class Recommender:
 
     def step(self, batches: list[PartitionRecords]) -> None:
         """Fold in ``batches``, rank each touched user once, and store: the steps of ``workers.delivery``."""
-        with metrics.STAGE_SECONDS.labels("decode").time():
-            decoded, rejected = decode_records(batches, self._decode)
-        with metrics.STAGE_SECONDS.labels("histories").time():
-            updates = [self._fold(part) for part in decoded]
-        with metrics.STAGE_SECONDS.labels("recommend").time():
-            self._rank(lists for lists, _, _ in updates)
+        parts, rejected = self.decode(batches)
+        updates = self.fold(parts)
         with metrics.STAGE_SECONDS.labels("dead_letters").time():
             self._dead_letters.publish(rejected)
-        with metrics.STAGE_SECONDS.labels("lists").time():
-            for part, (lists, _, _) in zip(decoded, updates, strict=True):
-                self._write_lists(lists, part.following)
-        with metrics.STAGE_SECONDS.labels("commit").time():
-            for part, (lists, ids, bucket_count) in zip(decoded, updates, strict=True):
-                self._commit(part, lists, ids, bucket_count)
-        total = sum(part.total for part in decoded)
+        self._recommend(updates)
+        self.commit(updates)
+        total = sum(part.total for part in parts)
         metrics.BATCH_EVENTS.observe(total)
         self._dead_letters.check_limit(total, rejected)
+
+    def decode(self, batches: list[PartitionRecords]) -> tuple[list[Decoded[Interaction]], list[Rejected]]:
+        """Return the interactions of each partition, and what is none."""
+        with metrics.STAGE_SECONDS.labels("decode").time():
+            return decode_records(batches, self._decode)
+
+    def fold(self, parts: list[Decoded[Interaction]]) -> list[Update]:
+        """Return the new histories of the users of each partition."""
+        with metrics.STAGE_SECONDS.labels("histories").time():
+            return [self._fold(part) for part in parts]
+
+    def rank(self, users: list[UserOf]) -> None:
+        """Rank users of any partitions in one call of each model and one search."""
+        with metrics.STAGE_SECONDS.labels("recommend").time():
+            self._rank(users)
+
+    def write(self, users: list[UserOf]) -> None:
+        """Write the lists of users that are ranked."""
+        with metrics.STAGE_SECONDS.labels("lists").time():
+            for lists, names in _by_partition(users):
+                self._write_lists(lists, names)
+
+    def commit(self, updates: list[Update]) -> None:
+        """Store histories, user codes and positions."""
+        with metrics.STAGE_SECONDS.labels("commit").time():
+            for update in updates:
+                self._commit(update)
 
     def between(self) -> bool:
         """Take what is gone out of the lists, wake users whose item arrived, sweep a bucket of stale lists."""
@@ -137,6 +177,18 @@ class Recommender:
         metrics.WAITING_ITEMS.set(sum(len(state.waiting) for state in self._states.values()))
         metrics.AFFECTED_USERS.set(sum(len(state.affected.renew) for state in self._states.values()))
         return self._clean() or self._sweep()
+
+    def finish(self) -> None:
+        """Do nothing: no batch is in work between two steps."""
+
+    def rewind(self) -> None:
+        """Claim everything again."""
+        self.source.rewind()
+
+    def close(self) -> None:
+        """Leave the consumer group, and end the thread."""
+        self._thread.shutdown()
+        self.source.close()
 
     def _cleaning(self) -> bool:
         """Return whether lists may have what is gone: some are known to, or were not looked at since the claim."""
@@ -161,8 +213,18 @@ class Recommender:
     def _on_dropped(self, partition: int) -> None:
         self._states.pop(partition, None)
 
-    def _fold(self, part: Decoded[Interaction]) -> tuple[_Lists, int, int]:
-        """Return the new histories of a partition's users, and its counts of users and buckets."""
+    def _recommend(self, updates: list[Update]) -> None:
+        """Rank all users and write their lists: while some are written, the next ones are ranked."""
+        waiting = [user for update in updates for user in update.lists.each()]
+        ranked: list[UserOf] = []
+        while waiting or ranked:
+            upcoming, waiting = waiting[:USERS_AT_A_TIME], waiting[USERS_AT_A_TIME:]
+            ranking = self._thread.submit(self.rank, upcoming)
+            self.write(ranked)
+            ranking.result()
+            ranked = upcoming
+
+    def _fold(self, part: Decoded[Interaction]) -> Update:
         keys = self._keys.users(part.owned.partition)
         position = part.owned.position
         users = list(dict.fromkeys(interaction.user_id for interaction in part.changes))
@@ -182,7 +244,8 @@ class Recommender:
         buckets.write(batch, keys.histories, histories.packed(), bucket_count)
         self._note_waiting(part, batch)
         judgements = self._judge(part.owned, first_contacts)
-        return _Lists(part.owned, histories, users, batch, judgements=judgements), ids, bucket_count
+        lists = Lists(part.owned, part.following, histories, users, batch, judgements=judgements)
+        return Update(part, lists, ids, bucket_count)
 
     def _judge(self, owned: Owned, interactions: list[Interaction]) -> list[Judgement]:
         """Compare ``interactions`` with the lists that stand before they are folded in."""
@@ -205,16 +268,15 @@ class Recommender:
         pairs = unpublished(touches, self._arms)
         self._states[part.owned.partition].waiting.add(pairs, batch)
 
-    def _rank(self, parts: Iterable[_Lists]) -> None:
-        """Rank all users of all partitions in one call of each model and one search."""
-        by_arm: dict[ArmName, list[tuple[_Lists, str]]] = defaultdict(list)
-        for lists in parts:
-            for user in lists.users:
-                by_arm[self._arms.of(user).name].append((lists, user))
+    def _rank(self, users: list[UserOf]) -> None:
+        by_arm: dict[ArmName, list[UserOf]] = defaultdict(list)
+        for lists, user in users:
+            by_arm[self._arms.of(user).name].append((lists, user))
         for arm in self._arms:
-            self._rank_arm(arm, by_arm[arm.name])
+            if by_arm[arm.name]:
+                self._rank_arm(arm, by_arm[arm.name])
 
-    def _rank_arm(self, arm: Arm, pairs: list[tuple[_Lists, str]]) -> None:
+    def _rank_arm(self, arm: Arm, pairs: list[UserOf]) -> None:
         histories = [lists.histories.weighted(user) for lists, user in pairs]
         wanted = [self._wanted(lists.histories.dismissed(user)) for lists, user in pairs]
         ranked = arm.ranker.several(histories, wanted)
@@ -231,14 +293,15 @@ class Recommender:
         wanted = [profile.wanted for profile in self._profiles]
         return [replace(one, exclude=dismissed) for one in wanted] if dismissed else wanted
 
-    def _write_lists(self, lists: _Lists, following: int) -> None:
-        order = recommendation_order(lists.owned.position.epoch, following)
-        for arm, users in self._arms.divided(lists.ranked):
+    def _write_lists(self, lists: Lists, names: list[str]) -> None:
+        order = recommendation_order(lists.owned.position.epoch, lists.following)
+        for arm, users in self._arms.divided(names):
             forgotten = {user for user in users if lists.histories.is_empty(user)}
             ranked = {user: lists.ranked[user] for user in users}
             arm.lists.write(order, ranked, forgotten, self._states[lists.owned.partition].listed[arm.name])
 
-    def _commit(self, part: Decoded[Interaction], lists: _Lists, ids: int, bucket_count: int) -> None:
+    def _commit(self, update: Update) -> None:
+        part, lists, ids, bucket_count = update
         keys = self._keys.users(part.owned.partition)
         self._add_codes(lists, bucket_count)
         lists.batch.add(keys.position, "HSET", "ids", ids, "buckets", bucket_count)
@@ -260,7 +323,7 @@ class Recommender:
             for change in part.changes:
                 metrics.EVENT_TO_LIST_SECONDS.observe(max(now - change.produced_ms / 1000, 0))
 
-    def _add_codes(self, lists: _Lists, bucket_count: int) -> None:
+    def _add_codes(self, lists: Lists, bucket_count: int) -> None:
         keys = self._keys.users(lists.owned.partition)
         for arm, users in self._arms.divided(lists.ranked):
             codes = {user: lists.ranked[user][0].code or None for user in users}
@@ -331,13 +394,21 @@ class Recommender:
         remaining = iter(users)
         while names := list(islice(remaining, USERS_AT_A_TIME)):
             stored = buckets.read_fields(self._redis, keys.histories, names, owned.position.buckets)
-            lists = _Lists(owned, Histories(stored, self._settings.history), names, Batch(keys.position))
-            self._rank([lists])
+            histories = Histories(stored, self._settings.history)
+            lists = Lists(owned, owned.position.next, histories, names, Batch(keys.position))
+            self._rank(lists.each())
             self._add_codes(lists, owned.position.buckets)
             if not self.source.commit(lists.batch, owned, owned.position.next):
                 return False
-            self._write_lists(lists, owned.position.next)
+            self._write_lists(lists, names)
         return True
+
+
+def _by_partition(users: list[UserOf]) -> list[tuple[Lists, list[str]]]:
+    found: dict[int, tuple[Lists, list[str]]] = {}
+    for lists, user in users:
+        found.setdefault(lists.owned.partition, (lists, []))[1].append(user)
+    return list(found.values())
 
 
 def _touches(interaction: Interaction) -> bool:

@@ -86,7 +86,7 @@ def _encode(
         run(encoder, health, stop, superseded)
     finally:
         challenger.close()
-        encoder.source.close()
+        encoder.close()
         dead_letters.close()
 
 
@@ -136,7 +136,7 @@ def _recommend(
         queries.close()
         for follower in followers:
             follower.close()
-        recommender.source.close()
+        recommender.close()
         dead_letters.close()
         for arm in arms:
             arm.catalogue.close()

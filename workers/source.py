@@ -138,7 +138,8 @@ class Source:
                 batches.remove(batch)
                 self._release(batch.owned.partition)
         positions = ((self._topic_partition(number), owned.position.next) for number, owned in self.owned.items())
-        self.lag.note(self._consumer, positions, (batch.records for batch in batches))
+        records = {self._topic_partition(batch.owned.partition): batch.records for batch in batches}
+        self.lag.note(self._consumer, positions, records)
         return batches
 
     def commit(self, batch: Batch, owned: Owned, following: int) -> bool:

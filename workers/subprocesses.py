@@ -81,17 +81,20 @@ class WorkerProcess:
 
 
 class Workers:
-    """An encoder and a recommender that run inside a ``with`` block, and after it where ``keep`` is set."""
+    """Workers that run inside a ``with`` block, and after it where ``keep`` is set."""
 
-    def __init__(self, sandbox: Sandbox, *, keep: bool = False) -> None:
+    def __init__(
+        self, sandbox: Sandbox, roles: Sequence[str] = ("encoder", "recommender"), *, keep: bool = False
+    ) -> None:
         self._sandbox = sandbox
+        self._roles = roles
         self._keep = keep
         self.processes: Sequence[WorkerProcess] = []
 
     def __enter__(self) -> Workers:
         # Who stops this process means the workers too.
         signal.signal(signal.SIGTERM, _exit)
-        self.processes = [WorkerProcess(self._sandbox, role) for role in ("encoder", "recommender")]
+        self.processes = [WorkerProcess(self._sandbox, role) for role in self._roles]
         return self
 
     def __exit__(
@@ -103,7 +106,7 @@ class Workers:
             process.stop()
 
     def wait_ready(self) -> None:
-        """Return when both are ready.
+        """Return when all are ready.
 
         Raises:
             SandboxError: one has ended, or takes too long.

@@ -121,7 +121,7 @@ class Session:
     def run(self, until: Callable[[], bool]) -> None:
         with Health(self._settings.health) as health:
             run(self.encoder, health, threading.Event(), until)
-        self.encoder.source.close()
+        self.encoder.close()
         self.producer.close()
 
 

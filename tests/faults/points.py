@@ -56,7 +56,7 @@ POINTS: Final[dict[Role, dict[str, Point]]] = {
         "claimed": _CLAIMED,
         "polled": _POLLED,
         "decoded": Point("workers.encoder", "", "decode_records", "after", _returned),
-        "encoded": Point("workers.encoder", "Encoder", "_records", "after", _given),
+        "encoded": Point("workers.encoder", "Encoder", "encode", "after"),
         "dead letters acknowledged": _LETTERS,
         "anomalies acknowledged": Point("workers.anomalies", "Anomalies", "publish", "after", _given),
         "commit ready": _COMMIT,

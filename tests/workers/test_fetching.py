@@ -11,9 +11,9 @@ from kafka.consumer.fetcher import ConsumerRecord
 
 from schemas.events import EventTooLarge, InteractionEvent, encode
 from schemas.settings import Settings
-from workers import connections, fetching
+from workers import connections, fetching, record_batches
 from workers.decoding import interaction_decoder
-from workers.fetching import UNREAD_HEADER
+from workers.record_batches import UNREAD_HEADER
 
 LIMIT = 1 << 20
 GOOD = InteractionEvent(user_id="u", item_id="7")
@@ -113,4 +113,4 @@ def test_the_name_of_a_header_need_not_be_text(settings: Settings, consumer: Kaf
 def test_what_is_no_snappy_is_said_and_does_not_hang(data: bytes) -> None:
     """A block of negative length would keep kafka-python's own decoder going for ever."""
     with pytest.raises((RuntimeError, snappy.UncompressError)):
-        fetching._unsnappy(memoryview(data), LIMIT)
+        record_batches._unsnappy(memoryview(data), LIMIT)
