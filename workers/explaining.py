@@ -41,9 +41,7 @@ def explained(
     by_name = np.zeros((len(names), len(slots)))
     np.add.at(by_name, [places[item] for item, _ in seen], added)
     best = np.argsort(-by_name, axis=0, kind="stable")[:count]
-    amounts = np.take_along_axis(by_name, best, axis=0).T.tolist()
-    because = [
-        list(zip([names[place] for place in order], rounded(own), strict=True))
-        for order, own in zip(best.T.tolist(), amounts, strict=True)
-    ]
-    return Explained(because, rounded(retrieval[:, -1].tolist()))
+    amounts = np.take_along_axis(by_name, best, axis=0).T
+    kept = iter(rounded(amounts.ravel()))
+    because = [[(names[place], next(kept)) for place in order] for order in best.T.tolist()]
+    return Explained(because, rounded(retrieval[:, -1]))

@@ -141,7 +141,7 @@ class Popularity:
         first = best(wanted.filter, np.empty(0, np.int64), fetch_size(wanted))
         highest = float(first.weights[0]) if len(first.slots) else 0.0
         found = shaped(self._catalogue, wanted, _shares(first, highest), lambda *asked: _shares(best(*asked), highest))
-        return Ranked(self._catalogue.ids(found.slots), rounded(found.scores.tolist()))
+        return Ranked(self._catalogue.ids(found.slots), rounded(found.scores))
 
     def _document(self, source: Literal["popular", "trending"], profile: Profile, ranked: Ranked) -> Recommendations:
         return Recommendations(

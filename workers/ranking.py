@@ -43,8 +43,8 @@ class Ranker:
 
     def several(self, histories: Sequence[History], wanted: Sequence[Sequence[Wanted]]) -> list[list[Ranked]]:
         """Return the lists ``wanted[i]`` for the history ``histories[i]`` of (item id, weight), without its items."""
-        ranked = [[Ranked([], []) for _ in own] for own in wanted]
         bags, known = self._catalogue.bags(histories)
+        ranked = [[] if here else [Ranked([], []) for _ in own] for own, here in zip(wanted, known, strict=True)]
         rows = np.flatnonzero(known).tolist()
         if not rows:
             return ranked
@@ -56,9 +56,13 @@ class Ranker:
             for query, row in enumerate(rows)
             for one in wanted[row]
         ]
-        found = iter(self._search(self._catalogue.retrieval, queries, asked))
-        for row, code in zip(rows, codes, strict=True):
-            ranked[row] = [self._explained(next(found), histories[row], one, code.tobytes()) for one in wanted[row]]
+        found = self._search(self._catalogue.retrieval, queries, asked)
+        for one, candidates, made in zip(asked, found, self._ranked(found), strict=True):
+            row = rows[one.row]
+            made.code = codes[one.row].tobytes()
+            if one.wanted.explain:
+                self._explain(made, candidates, histories[row], one.wanted)
+            ranked[row].append(made)
         return ranked
 
     def similar(self, item_ids: Sequence[str], wanted: Sequence[Wanted]) -> list[Ranked]:
@@ -68,7 +72,7 @@ class Ranker:
             _Asked(row, self._published([item], one), one)
             for row, (item, one) in enumerate(zip(item_ids, wanted, strict=True))
         ]
-        return [self._ranked(found) for found in self._search(self._catalogue.similarity, vectors, asked)]
+        return self._ranked(self._search(self._catalogue.similarity, vectors, asked))
 
     def near(self, vectors: NDArray[np.float32], wanted: Sequence[Wanted]) -> list[Ranked]:
         """Return the items nearest to raw feature vectors, float32 ``[n, input_dim]``."""
@@ -79,8 +83,7 @@ class Ranker:
         names = [""] * len(vectors)  # No item is called so: the bridge places them.
         placed = self._bundle.space.place(names, content.latents(codes), np.ones(len(vectors), bool))
         asked = [_Asked(row, self._published([], one), one) for row, one in enumerate(wanted)]
-        found = self._search(self._catalogue.similarity, unit_vectors(placed.retrieval), asked)
-        return [self._ranked(one) for one in found]
+        return self._ranked(self._search(self._catalogue.similarity, unit_vectors(placed.retrieval), asked))
 
     def _published(self, item_ids: Sequence[str], wanted: Wanted) -> NDArray[np.int64]:
         """Return the slots of what a list must not have: ``item_ids`` and what it excludes itself."""
@@ -131,14 +134,16 @@ class Ranker:
         scores, slots = index.search(queries, fetch, exclude, allowed)
         return [Candidates(*row).without_gaps() for row in zip(slots, scores, strict=True)]
 
-    def _explained(self, found: Candidates, history: History, wanted: Wanted, code: bytes) -> Ranked:
-        ranked = self._ranked(found)
-        ranked.code = code
-        if wanted.explain:
-            space = self._bundle.space
-            reasons = explained(space, self._catalogue, history, found.slots, wanted.explain)
-            ranked.because, ranked.biases = reasons.because, reasons.biases if space.linear else None
-        return ranked
+    def _explain(self, ranked: Ranked, found: Candidates, history: History, wanted: Wanted) -> None:
+        space = self._bundle.space
+        reasons = explained(space, self._catalogue, history, found.slots, wanted.explain)
+        ranked.because, ranked.biases = reasons.because, reasons.biases if space.linear else None
 
-    def _ranked(self, found: Candidates) -> Ranked:
-        return Ranked(self._catalogue.ids(found.slots), rounded(found.scores.tolist()))
+    def _ranked(self, found: Sequence[Candidates]) -> list[Ranked]:
+        """Return lists of ids and rounded scores; of all lists together, which is soon done."""
+        if not found:
+            return []
+        ids = self._catalogue.ids(np.concatenate([one.slots for one in found]))
+        scores = rounded(np.concatenate([one.scores for one in found]))
+        ends = np.cumsum([len(one.slots) for one in found]).tolist()
+        return [Ranked(ids[start:end], scores[start:end]) for start, end in zip([0, *ends[:-1]], ends, strict=True)]

@@ -2,14 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
 from dataclasses import dataclass
+from typing import Final
+
+import numpy as np
+from numpy.typing import NDArray
 
 from schemas.documents import Reasons
 from schemas.filters import Filter
 
 # A float32 score has about 7 digits; 6 are enough to order by and shorter to store.
-SCORE_DIGITS = 6
+SCORE_DIGITS: Final = 6
+# Powers of ten that a float64 has exactly, so that a whole number divided by one is the nearest to that decimal number.
+_POWERS: Final = np.array([float(f"1e{exponent}") for exponent in range(23)])
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,6 +53,14 @@ class Ranked:
     biases: list[float] | None = None
 
 
-def rounded(scores: Iterable[float]) -> list[float]:
-    """Return ``scores`` with as many digits as are kept."""
-    return [float(f"{score:.{SCORE_DIGITS}g}") for score in scores]
+def rounded(scores: NDArray[np.floating]) -> list[float]:
+    """Return ``scores``, ``[n]``, with as many digits as are kept: as ``float(f"{score:.6g}")`` each."""
+    wide = np.asarray(scores, np.float64)
+    with np.errstate(divide="ignore", invalid="ignore"):
+        places = SCORE_DIGITS - 1 - np.floor(np.log10(np.abs(wide)))
+    usual = (places >= 0) & (places < len(_POWERS))
+    powers = _POWERS[np.where(usual, places, 0).astype(np.int64)]
+    found: list[float] = (np.rint(wide * powers) / powers).tolist()
+    for row in np.flatnonzero(~usual).tolist():
+        found[row] = float(f"{wide[row]:.{SCORE_DIGITS}g}")
+    return found
