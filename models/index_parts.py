@@ -8,7 +8,10 @@ import faiss
 import numpy as np
 
 from models.arrays import Doubles, Floats, Ints, row_norms
+from models.index_fast import FastSearch
 
+# As many rows are compared one by one on the host: the answers are exact, and fast enough.
+LARGEST_FLAT: Final = 50_000
 # FAISS selects at most so many on a GPU (`getMaxKSelection` in its GPU code); the host is asked for more.
 LARGEST_FETCH: Final = 2048
 # FAISS takes 1.5 GB by default, next to a TensorFlow that needs the same memory.
@@ -19,7 +22,8 @@ class Top(NamedTuple):
     """Candidates of a part for q queries.
 
     ``scores`` float32 and ``rows`` int64 are ``[q, m]``; the float32 score of a row that is not among
-    them is at most ``cut[i]`` (float64 ``[q]``), which is -inf where all rows are.
+    them is at most ``cut[i]`` (float64 ``[q]``), which is -inf where all rows are. Of a part that is searched
+    approximately that holds for the rows that were looked at, and for nearly all others.
     """
 
     scores: Floats
@@ -47,16 +51,25 @@ class Part(Protocol):
 
 
 class SealedPart:
-    """Immutable rows in a flat FAISS index: on the first GPU where FAISS sees one, else on the host."""
+    """Immutable rows in a flat FAISS index: on the first GPU where FAISS sees one, else on the host.
 
-    def __init__(self, vectors: Floats) -> None:
+    More than ``LARGEST_FLAT`` on the host are searched approximately, see :class:`models.index_fast.FastSearch`, which
+    the last two arguments are for: ``asked`` are queries, float32 ``[q, dim]``, and ``before`` is what these rows were
+    sealed in until now.
+    """
+
+    def __init__(self, vectors: Floats, asked: Floats | None = None, before: SealedPart | None = None) -> None:
         self._host = faiss.IndexFlatIP(vectors.shape[1])
         self._host.add(vectors)
         self._gpu: Any = None
+        self._fast: FastSearch | None = None
         if len(vectors) and faiss.get_num_gpus():
             self._resources = faiss.StandardGpuResources()
             self._resources.setTempMemory(_GPU_SCRATCH_BYTES)
             self._gpu = faiss.index_cpu_to_gpu(self._resources, 0, self._host)
+        elif len(vectors) > LARGEST_FLAT:
+            queries = np.empty((0, vectors.shape[1]), np.float32) if asked is None else asked
+            self._fast = FastSearch(self._host, queries, before._fast if before else None)
         # A view on what FAISS holds anyway, so that the host keeps one copy only.
         self.vectors: Floats = (
             faiss.rev_swig_ptr(self._host.get_xb(), vectors.size).reshape(vectors.shape) if vectors.size else vectors
@@ -72,10 +85,15 @@ class SealedPart:
         """Whether searches run on a GPU."""
         return self._gpu is not None
 
+    @property
+    def approximate(self) -> FastSearch | None:
+        """What searches for few rows go to; None where they are exact."""
+        return None if self._fast is None or self._fast.too_low else self._fast
+
     def search(self, queries: Floats, fetch: int) -> Top:
         """Return the ``fetch`` rows (or all) with the largest float32 inner products."""
         fetch = min(fetch, len(self))
-        searcher = self._gpu if self._gpu is not None and fetch <= LARGEST_FETCH else self._host
+        searcher = self._host if fetch > LARGEST_FETCH else self._gpu or self.approximate or self._host
         scores, rows = searcher.search(queries, fetch)
         return Top(scores, rows, _cut(scores, all_rows=fetch == len(self)))
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import threading
 from typing import Final
 
+import faiss
 import numpy as np
 
 from models.arrays import Floats, Ints, Mask, float_matrix
@@ -12,13 +13,16 @@ from models.index_parts import Delta, Part, SealedPart
 
 # Beyond this a float32 inner product could overflow.
 _LARGEST: Final = 1e15
+# So many queries are remembered, and so many of a call: one large call is not all that is asked.
+_REMEMBERED: Final = 512
+_REMEMBERED_OF_A_CALL: Final = 16
 
 
 class IndexRows:
     """Vectors float32 ``[dim]`` under slots: non-negative integers, best dense (memory follows the largest).
 
     A new sealed part is built when delta or stale rows exceed both ``min_delta`` and ``seal_share`` of the
-    sealed rows. All methods may be called from any thread.
+    sealed rows, with half of the processors. All methods may be called from any thread.
     """
 
     def __init__(self, dim: int, *, seal_share: float = 0.1, min_delta: int = 1024) -> None:
@@ -33,6 +37,9 @@ class IndexRows:
         self._order_of = np.empty(0, np.int64)  # of each slot, among equal scores
         self._marks: Mask = np.empty(0, np.bool_)  # scratch of a search, all False between searches
         self._live = 0
+        # The queries asked last, in a ring, and how many were put into it.
+        self._asked = np.empty((_REMEMBERED, dim), np.float32)
+        self._asked_count = 0
         self._sealer: threading.Thread | None = None
         self._failure: BaseException | None = None
         self._closed = False
@@ -46,6 +53,17 @@ class IndexRows:
         """Return the number of rows held, stale ones included."""
         with self._lock:
             return len(self._sealed) + len(self._delta)
+
+    @property
+    def recall(self) -> float | None:
+        """Return the share of the ten best sealed rows that a search finds, a mean; None where searches are exact."""
+        approximate = self._sealed.approximate
+        return None if approximate is None else approximate.recall
+
+    @property
+    def sealing(self) -> bool:
+        """Whether a new sealed part is being built."""
+        return self._sealer is not None
 
     def upsert(self, slots: Ints, vectors: Floats, order: Ints | None = None) -> None:
         """Insert or replace ``vectors[i]`` under ``slots[i]``; of a slot that comes twice the last counts.
@@ -124,6 +142,12 @@ class IndexRows:
         if self._closed:
             raise RuntimeError("the index is closed")
 
+    def _remember(self, queries: Floats) -> None:
+        """Keep some of ``queries``, to tell from them how well a new sealed part answers."""
+        some = queries[:: max(len(queries) // _REMEMBERED_OF_A_CALL, 1)][:_REMEMBERED_OF_A_CALL]
+        self._asked[(self._asked_count + np.arange(len(some))) % _REMEMBERED] = some
+        self._asked_count += len(some)
+
     def _make_room(self, slots: int) -> None:
         missing = slots - len(self._row_of)
         if missing > 0:
@@ -160,32 +184,45 @@ class IndexRows:
         parts: list[tuple[Part, int]] = [(self._sealed, 0), (self._delta, len(self._sealed))]
         return [(part, base) for part, base in parts if len(part)]
 
-    def _seal_if_due(self) -> None:
-        """Start building a new sealed part where the delta or the stale rows have grown too large."""
+    def _due(self) -> bool:
+        """Return whether the delta or the stale rows have grown too large."""
         stale = len(self._sealed) + len(self._delta) - self._live
         limit = max(self._min_delta, self._seal_share * len(self._sealed))
-        if self._sealer is None and max(len(self._delta), stale) > limit:
+        return not self._closed and max(len(self._delta), stale) > limit
+
+    def _seal_if_due(self) -> None:
+        """Start building a new sealed part where that is due."""
+        if self._sealer is None and self._due():
             self._sealer = threading.Thread(target=self._seal, name="latent-index-sealer", daemon=True)
             self._sealer.start()
 
     def _seal(self) -> None:
-        """Build a sealed part of all rows that are live now, beside the searches, and swap it in."""
+        """Build sealed parts until none is due: what came during the last one may be much."""
         try:
-            with self._lock:
-                rows = np.sort(self._row_of[self._row_of >= 0])
-                end = len(self._sealed) + len(self._delta)
-                sealed, delta = self._sealed, self._delta
-                slots = self._slots_at(rows)
-                appended = delta.vectors[rows[rows >= len(sealed)] - len(sealed)]
-            # The old sealed part never changes, so it may be read without the lock.
-            kept = sealed.vectors[rows[rows < len(sealed)]]
-            built = SealedPart(np.concatenate([kept, appended]))
-            with self._lock:
-                self._swap(built, slots, rows, end)
+            # It counts for this thread only; the searches have the other processors.
+            faiss.omp_set_num_threads(max(faiss.omp_get_max_threads() // 2, 1))
+            while self._sealer is not None:
+                self._seal_once()
         except BaseException as error:  # noqa: BLE001 - the next caller raises it
             self._failure = error
-        finally:
             self._sealer = None
+
+    def _seal_once(self) -> None:
+        """Build a sealed part of all rows that are live now, beside the searches, and swap it in."""
+        with self._lock:
+            rows = np.sort(self._row_of[self._row_of >= 0])
+            end = len(self._sealed) + len(self._delta)
+            sealed, delta = self._sealed, self._delta
+            slots = self._slots_at(rows)
+            appended = delta.vectors[rows[rows >= len(sealed)] - len(sealed)]
+            asked = self._asked[: self._asked_count].copy()
+        # The old sealed part never changes, so it may be read without the lock.
+        kept = sealed.vectors[rows[rows < len(sealed)]]
+        built = SealedPart(np.concatenate([kept, appended]), asked, sealed)
+        with self._lock:
+            self._swap(built, slots, rows, end)
+            if not self._due():
+                self._sealer = None
 
     def _swap(self, built: SealedPart, slots: Ints, old_rows: Ints, end: int) -> None:
         """Put ``built`` in place: row i of it was ``old_rows[i]``; rows from ``end`` on came meanwhile."""

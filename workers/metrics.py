@@ -89,6 +89,11 @@ AFFECTED_USERS: Final = Gauge("latentstream_affected_users", "Users whose list h
 QUERIES: Final = Counter("latentstream_queries", "On-demand queries answered.", ["type", "status"], registry=REGISTRY)
 # Items that can be recommended now.
 INDEX_ITEMS: Final = Gauge("latentstream_index_items", "Items in the index.", ["model"], registry=REGISTRY)
+# Which share of the ten best a search finds, as it was measured with queries when the index was last rebuilt; 1 where
+# all items are compared.
+INDEX_RECALL: Final = Gauge(
+    "latentstream_index_recall", "Share of the best items that a search finds.", ["model"], registry=REGISTRY
+)
 # The offset in `items` up to which the index knows them; the position in Redis minus this is what it is behind.
 INDEX_OFFSET: Final = Gauge(
     "latentstream_index_offset", "Offset up to which the index follows.", ["model", "partition"], registry=REGISTRY

@@ -12,6 +12,7 @@ import numpy as np
 import redis
 import structlog
 
+from models.arrays import Floats
 from schemas.documents import (
     ItemsQuery,
     ListQuery,
@@ -43,6 +44,8 @@ log = structlog.get_logger()
 RETRY_S: Final = 1.0
 # Replies wait for those of the same reading no longer than this.
 _FINISH_EVERY_S: Final = 0.05
+# What a query is ranked by: one call does for all that have the same.
+_MEANS: Final = {UserQuery: "history", ItemsQuery: "history", SimilarQuery: "item", VectorQuery: "features"}
 _TOO_LONG: Final = "busy: other requests took too long, ask again later"
 
 
@@ -57,6 +60,15 @@ class _FromHistory(NamedTuple):
     query: UserQuery | ItemsQuery
     arm: Arm
     history: list[tuple[str, float]]
+    wanted: Wanted
+
+
+class _Near(NamedTuple):
+    """A query for what is near an item or near features."""
+
+    query: SimilarQuery | VectorQuery
+    # Float32 [1, input_dim] of a vector query, else the item's id.
+    to: str | Floats
     wanted: Wanted
 
 
@@ -134,10 +146,11 @@ class QueryServer(Background):
         self._stream.finish(done, replies)
 
     def _answers(self, queries: list[QueryRequest]) -> list[QueryReply]:
-        """Answer queries that go together; those that need a history are ranked in one call."""
+        """Answer queries that go together; those that are ranked by the same means are ranked in one call."""
         users = [query.user_id for query in queries if isinstance(query, UserQuery)]
         stored = iter(find_histories(self._redis, self._keys, self._partitions, users))
         asked: dict[int, _FromHistory] = {}
+        near: dict[int, _Near] = {}
         refused: dict[int, BadQuery] = {}
         for place, query in enumerate(queries):
             try:
@@ -148,9 +161,14 @@ class QueryServer(Background):
                 elif isinstance(query, ItemsQuery):
                     looked_at = [(item_id, 1.0) for item_id in query.item_ids]
                     asked[place] = _FromHistory(query, self._arms.control, looked_at, self._wanted(query))
+                elif isinstance(query, SimilarQuery):
+                    self._require_known(query.item_id)
+                    near[place] = _Near(query, query.item_id, self._wanted(query))
+                elif isinstance(query, VectorQuery):
+                    near[place] = _Near(query, self._vector(query.features), self._wanted(query))
             except BadQuery as error:
                 refused[place] = error
-        ranked = self._ranked_histories(asked)
+        ranked = self._ranked_histories(asked) | self._ranked_near(near)
         replies = []
         for place, query in enumerate(queries):
             kind = type(query).__struct_config__.tag
@@ -176,19 +194,26 @@ class QueryServer(Background):
                 replies[place] = self._listed(one.query.id, best, arm.version)
         return replies
 
+    def _ranked_near(self, near: dict[int, _Near]) -> dict[int, QueryReply]:
+        items = {place: (one.to, one.wanted) for place, one in near.items() if isinstance(one.to, str)}
+        vectors = {place: (one.to, one.wanted) for place, one in near.items() if not isinstance(one.to, str)}
+        lists: dict[int, Ranked] = {}
+        if items:
+            ids, wanted = zip(*items.values(), strict=True)
+            lists |= zip(items, self._ranker.similar(ids, wanted), strict=True)
+        if vectors:
+            features, wanted = zip(*vectors.values(), strict=True)
+            lists |= zip(vectors, self._ranker.near(np.concatenate(features), wanted), strict=True)
+        return {place: self._listed(near[place].query.id, ranked) for place, ranked in lists.items()}
+
     def _answer(self, query: QueryRequest) -> QueryReply:
         match query:
-            case SimilarQuery():
-                self._require_known(query.item_id)
-                return self._listed(query.id, self._ranker.similar([query.item_id], [self._wanted(query)])[0])
-            case VectorQuery():
-                return self._listed(query.id, self._ranker.near(self._vector(query.features), [self._wanted(query)])[0])
             case TrendingQuery():
                 return self._listed(query.id, self._popularity.trending(self._wanted(query)))
             case ReconstructQuery():
                 return self._reconstruction(query)
             case _:
-                raise BadQuery(f"{type(query).__name__} is answered from a history")
+                raise BadQuery(f"{type(query).__name__} is ranked")
 
     def _reconstruction(self, query: ReconstructQuery) -> QueryReply:
         record = self._require_known(query.item_id)
@@ -213,7 +238,7 @@ class QueryServer(Background):
             raise BadQuery(f"item {item_id!r} is not published, or has no place in the latent space")
         return record
 
-    def _vector(self, features: Sequence[float]) -> np.ndarray[tuple[int, int], np.dtype[np.float32]]:
+    def _vector(self, features: Sequence[float]) -> Floats:
         content = self._bundle.content
         if content is None:
             raise BadQuery("the model has no content part: it cannot encode features")
@@ -240,19 +265,20 @@ class QueryServer(Background):
 def _together(asked: Sequence[_Asked]) -> list[list[_Asked]]:
     """Divide queries so that one that takes long keeps few others waiting, the cheap ones first.
 
-    Those from histories are ranked together where they have the same filter, and every other is by itself.
+    Those that are ranked by the same means are so together where they have the same filter; every other is by itself.
     """
-    unfiltered: list[_Asked] = []
-    by_filter: defaultdict[bytes, list[_Asked]] = defaultdict(list)
+    unfiltered: defaultdict[str, list[_Asked]] = defaultdict(list)
+    by_filter: defaultdict[tuple[str, bytes], list[_Asked]] = defaultdict(list)
     single = []
     for one in asked:
-        if not isinstance(one.query, UserQuery | ItemsQuery):
+        means = _MEANS.get(type(one.query))
+        if means is None or not isinstance(one.query, ListQuery):
             single.append([one])
         elif one.query.filter is None:
-            unfiltered.append(one)
+            unfiltered[means].append(one)
         else:
-            by_filter[msgspec.json.encode(one.query.filter)].append(one)
-    return [group for group in (unfiltered, *single, *by_filter.values()) if group]
+            by_filter[means, msgspec.json.encode(one.query.filter)].append(one)
+    return [*unfiltered.values(), *single, *by_filter.values()]
 
 
 def _refusal(data: bytes, reason: str) -> list[QueryReply]:

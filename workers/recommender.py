@@ -281,10 +281,9 @@ class Recommender:
         wanted = [self._wanted(lists.histories.dismissed(user)) for lists, user in pairs]
         ranked = arm.ranker.several(histories, wanted)
         for (lists, user), history, own, results in zip(pairs, histories, wanted, ranked, strict=True):
-            seen = {item for item, _ in history}
             # Without any known item there is no user code, and popularity has to do.
             lists.ranked[user] = [
-                result if result.code else self._popularity.top(one, seen)
+                result if result.code else self._popularity.top(one, {item for item, _ in history})
                 for one, result in zip(own, results, strict=True)
             ]
 

@@ -168,6 +168,7 @@ def allowed_top(vectors: Floats, query: Floats, k: int, allowed: Mask) -> Ints:
 @pytest.mark.parametrize("matching", [10, 3_000, 30_000, 59_000])
 def test_a_filter_that_few_or_many_match_is_exact(matching: int, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("models.index._FEW", 5_000)
+    monkeypatch.setattr("models.index_parts.LARGEST_FLAT", 60_000)
     index, vectors = filled(60_000, min_delta=1)
     index.wait_sealed()
     allowed = np.zeros(60_000, bool)
@@ -185,6 +186,7 @@ def test_a_filter_that_few_or_many_match_is_exact(matching: int, monkeypatch: py
 def test_a_filter_that_only_the_worst_match_is_exact(worst: int, monkeypatch: pytest.MonkeyPatch) -> None:
     """And FAISS is never asked for nearly all rows."""
     monkeypatch.setattr("models.index._FEW", 5_000)
+    monkeypatch.setattr("models.index_parts.LARGEST_FLAT", 60_000)
     index, vectors = filled(60_000, min_delta=1)
     index.wait_sealed()
     query = RNG.normal(size=(1, DIM)).astype(np.float32)
@@ -271,10 +273,10 @@ def test_replacing_one_slot_for_ever_does_not_grow_the_index() -> None:
 def test_searches_go_on_while_a_part_is_sealed(monkeypatch: pytest.MonkeyPatch) -> None:
     building, go_on = threading.Event(), threading.Event()
 
-    def slow(vectors: Floats) -> Any:
+    def slow(*args: Any) -> Any:
         building.set()
         assert go_on.wait(60)
-        return SealedPart(vectors)
+        return SealedPart(*args)
 
     index, vectors = filled(20, min_delta=30)
     monkeypatch.setattr("models.index_rows.SealedPart", slow)
@@ -296,7 +298,7 @@ def test_searches_go_on_while_a_part_is_sealed(monkeypatch: pytest.MonkeyPatch) 
 
 
 def test_a_failure_in_the_background_reaches_the_next_caller(monkeypatch: pytest.MonkeyPatch) -> None:
-    def fail(vectors: Floats) -> Any:
+    def fail(vectors: Floats, *_: Any) -> Any:
         raise MemoryError(f"no room for {vectors.nbytes} bytes")
 
     index, vectors = filled(4, min_delta=5)

@@ -2,27 +2,28 @@
 
 from __future__ import annotations
 
-import time
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
 from typing import TYPE_CHECKING, Annotated, Literal
 
 import msgspec
 import typer
 from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
 from schemas.model_settings import InteractionKind
 from workers.cli import terminal
+from workers.cli.bench_index import index
+from workers.cli.bench_pipeline import pipeline
+from workers.cli.bench_query import query
 from workers.cli.errors import CommandFailed
 
 if TYPE_CHECKING:
     from workers.bench.footprint import Footprint
 
 app = typer.Typer(
-    help="Measure freshness of lists, withdrawal of items, a step of training, and what an item takes in Redis.",
+    help="Measure how fast it is, how fresh and how small, beside its parts alone and what others use.",
     no_args_is_help=True,
 )
+for _command in (pipeline, query, index):
+    app.command()(_command)
 
 
 @app.command()
@@ -163,23 +164,11 @@ def footprint(
     """
     from workers.bench.footprint import measure
 
-    found = measure(items, ids, code_bytes, dim, _watch)
+    found = measure(items, ids, code_bytes, dim, terminal.watch)
     if as_json:
         typer.echo(msgspec.json.encode(found))
     else:
         _show_footprint(found)
-
-
-@contextmanager
-def _watch(name: str, total: int) -> Iterator[Callable[[int], None]]:
-    """Show on standard error how far ``name`` is, and in the end how long it took."""
-    start = time.monotonic()
-    console = terminal.console(stderr=True)
-    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
-    with Progress(*columns, console=console, transient=True, disable=not console.is_terminal) as bars:
-        task = bars.add_task(name, total=total)
-        yield lambda done: bars.update(task, completed=done)
-    terminal.say(f"{name}: {total:,} items in {terminal.duration(time.monotonic() - start)}", stderr=True)
 
 
 def _show_footprint(found: Footprint) -> None:

@@ -4,13 +4,16 @@ from __future__ import annotations
 
 import json
 import sys
-from collections.abc import Callable, Iterable, Sequence
+import time
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any, Final, Literal
 
 import typer
 from rich.box import SIMPLE_HEAD
 from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 from rich.table import Table
 
 if TYPE_CHECKING:  # Importing it for real imports TensorFlow.
@@ -114,3 +117,15 @@ def epoch_reporter(screen: Console) -> Callable[[str], ReportEpoch]:
 
 def _escaped(character: str) -> str:
     return character.encode("unicode_escape").decode("ascii")
+
+
+@contextmanager
+def watch(name: str, total: int) -> Iterator[Callable[[int], None]]:
+    """Show on standard error how far ``name`` is with ``total`` items, and in the end how long it took."""
+    start = time.monotonic()
+    screen = console(stderr=True)
+    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
+    with Progress(*columns, console=screen, transient=True, disable=not screen.is_terminal) as bars:
+        task = bars.add_task(name, total=total)
+        yield lambda done: bars.update(task, completed=done)
+    say(f"{name}: {total:,} items in {duration(time.monotonic() - start)}", stderr=True)
