@@ -48,8 +48,13 @@ format: $(INSTALLED) ## Bring the code into shape.
 	@$(VENV_PYTHON) -m ruff check --fix .
 	@$(VENV_PYTHON) -m ruff format .
 
-bench: $(INSTALLED) java ## Measure how fresh recommendations are.
-	@.venv/bin/latentstream bench freshness --json
+bench: $(INSTALLED) java ## Measure speed, freshness and growth beside parts and peers: an hour or two; writes bench/*.json.
+	@mkdir -p bench
+	@.venv/bin/latentstream bench pipeline --json > bench/pipeline.json
+	@.venv/bin/latentstream bench freshness --shares 10,50,80 --json > bench/freshness.json
+	@.venv/bin/latentstream bench index --json > bench/index.json
+	@.venv/bin/latentstream bench growth --plot bench/growth.png --json > bench/growth.json
+	@.venv/bin/latentstream bench query --json > bench/query.json
 
 lock: ## Take the newest versions that pyproject.toml allows into .ci/constraints.txt.
 	@deploy/local/install.sh lock

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Final, NamedTuple, Self
+from typing import Any, Final, NamedTuple, Self
 
 import numpy as np
 
@@ -14,11 +14,12 @@ from models.codecs import Codec, CodecName, load_codec
 from models.codecs.residual import ResidualCodec
 from models.codecs.search import decoded_search
 from models.files import load_arrays, save_arrays
-from models.runtime import FixedBatch
-from models.scaling import Scaling
+from models.runtime import FixedBatch, tf
+from models.scaling import Maths, Scaling
 
 _CODEC: Final = "content_codec.npz"
 _SCALING: Final = "content_scaling.npz"
+_TENSORS: Final = Maths(tf.asinh, tf.sinh, tf.clip_by_value)
 
 
 class Encoded(NamedTuple):
@@ -40,8 +41,11 @@ class ContentModel:
         self.scaling = scaling
         self.codec = codec
         self.detector = detector
-        self._encode = FixedBatch(autoencoder.encoder, self.config.input_dim)
+        self._encode = FixedBatch(
+            lambda features: autoencoder.encoder(scaling.scaled_by(_TENSORS, features)), self.config.input_dim
+        )
         self._decode = FixedBatch(autoencoder.reconstruct, self.config.latent_dim)
+        self._compare = FixedBatch(self._errors, self.config.input_dim, self.config.latent_dim)
         self._search = (
             decoded_search(
                 codec.codebooks, codec.candidates, autoencoder.encoder, autoencoder.loss_of_latents, self.input_dim
@@ -82,25 +86,17 @@ class ContentModel:
             ValueError: the width is wrong or a value is NaN or infinite.
         """
         features = float_matrix(features, self.input_dim, "features")
-        # A block and all that is made of it fit the processor's cache.
-        starts = range(0, max(len(features), 1), self._encode.rows)
-        blocks = [self._encode_block(features[start : start + self._encode.rows]) for start in starts]
-        return Encoded(*map(np.concatenate, zip(*blocks, strict=True)))
-
-    def _encode_block(self, features: Floats) -> Encoded:
-        scaled = self.scaling.scaled(features)
-        latents: Floats = self._encode(scaled)
-        codes = self._search(scaled) if self._search is not None else self.codec.encode(latents)
-        output = self._decode(self.latents(codes))
-        errors = squared_errors(features, self.scaling.restore(output))
+        latents = self.latents_of(features)
+        codes = self.codes(features) if self._search is not None else self.codec.encode(latents)
+        errors, scaled_errors = self._compare(features, self.latents(codes)).T
         if self.detector is None:
             return Encoded(codes, errors, np.full(len(codes), np.nan, np.float32))
-        return Encoded(codes, errors, self.detector.score(latents, squared_errors(scaled, output)))
+        return Encoded(codes, errors, self.detector.score(latents, scaled_errors))
 
     def scaled_errors(self, features: Floats) -> Floats:
         """Return the mean squared errors in the networks' units, float32 ``[n]``, of features ``[n, input_dim]``."""
-        output = self._decode(self.latents(self.codes(features)))
-        return squared_errors(self.scaling.scaled(features), output)
+        errors: Floats = self._compare(features, self.latents(self.codes(features)))[:, 1]
+        return errors
 
     def codes(self, features: Floats) -> Bytes:
         """Return codes alone, uint8 ``[n, code_bytes]``, of features ``[n, input_dim]``."""
@@ -110,7 +106,7 @@ class ContentModel:
 
     def latents_of(self, features: Floats) -> Floats:
         """Return the latents before the codec, float32 ``[n, latent_dim]``, of features ``[n, input_dim]``."""
-        latents: Floats = self._encode(self.scaling.scaled(features))
+        latents: Floats = self._encode(features)
         return latents
 
     def latents(self, codes: Bytes) -> Floats:
@@ -133,6 +129,17 @@ class ContentModel:
         if self.detector is not None:
             self.detector.save(directory)
 
+    def _errors(self, features: Any, latents: Any) -> Any:
+        """Return the mean squared errors in input units and in the networks', ``[batch, 2]``, of decoded latents.
+
+        In float64; what float32 cannot hold is infinite.
+        """
+        output = self.autoencoder.reconstruct(latents)
+        restored = self.scaling.restored_by(_TENSORS, output)
+        scaled = self.scaling.scaled_by(_TENSORS, features)
+        pairs = ((features, restored), (scaled, output))
+        return tf.stack([_mean_squares(one, other) for one, other in pairs], axis=1)
+
     @classmethod
     def load(cls, directory: Path, config: AutoencoderConfig, codec: CodecName, *, detects: bool) -> Self:
         """Return the model that :meth:`save` wrote."""
@@ -143,9 +150,6 @@ class ContentModel:
         return cls(autoencoder, scaling, load_codec(codec, load_arrays(directory / _CODEC)), detector)
 
 
-def squared_errors(features: Floats, reconstructed: Floats) -> Floats:
-    """Return the mean squared difference of each row, float32 ``[n]``; what float32 cannot hold is infinite."""
-    difference = features.astype(np.float64) - reconstructed
-    with np.errstate(over="ignore"):
-        errors: Floats = np.mean(difference * difference, axis=1).astype(np.float32)
-    return errors
+def _mean_squares(one: Any, other: Any) -> Any:
+    difference = tf.cast(one, tf.float64) - tf.cast(other, tf.float64)
+    return tf.cast(tf.reduce_mean(tf.square(difference), axis=1), tf.float32)

@@ -30,6 +30,8 @@ __all__ = ["BATCH", "FixedBatch", "compiled", "keras", "tf"]
 # Rows of the one compiled shape. Larger batches are cut, smaller ones padded.
 BATCH: Final = 256
 _FEWEST: Final = 8
+# Batches in a call: more would take memory and save nothing.
+_BATCHES: Final = 16
 # Values in a batch.
 _LARGEST_BATCH: Final = 1 << 21
 
@@ -63,37 +65,42 @@ class FixedBatch:
 
     A new shape would be traced and compiled anew, and might use another kernel, which changes the last
     bits. With one shape a row's result depends neither on its company nor on its place in the batch.
+    Many batches are one call of TensorFlow: Python's lock is waited for once, however many threads want it.
 
     Args:
-        function: of float32 ``[batch, width]``; returns ``[batch, outputs]`` of any type.
-        width: values of a row.
+        function: of float32 ``[batch, width]`` for each of ``widths``; returns ``[batch, outputs]`` of any type.
+        widths: values of a row in each argument.
     """
 
-    def __init__(self, function: Callable[[Any], Any], width: int) -> None:
-        self._width = width
+    def __init__(self, function: Callable[..., Any], *widths: int) -> None:
+        self._widths = widths
         # Of large images fewer at a time, since a convolution needs many times their size.
-        self.rows = max(_FEWEST, min(BATCH, _LARGEST_BATCH // width))
-
-        @compiled((self.rows, width))
-        def run(batch: Any) -> Any:
-            return function(batch)
-
-        self._run = run
-        first = run(np.zeros((self.rows, width), np.float32)).numpy()
+        self.rows = max(_FEWEST, min(BATCH, _LARGEST_BATCH // max(widths)))
+        first = function(*(tf.zeros((self.rows, width)) for width in widths))
         self._outputs: int = first.shape[1]
         self._dtype = first.dtype
 
-    def __call__(self, rows: Floats) -> NDArray[Any]:
-        """Return the function of each row, ``[n, outputs]``, for float32 ``[n, width]``."""
-        rows = float_matrix(rows, self._width, "model input")
-        result = np.empty((len(rows), self._outputs), self._dtype)
-        padded = np.zeros((self.rows, self._width), np.float32)
-        for start in range(0, len(rows), self.rows):
-            chunk = rows[start : start + self.rows]
-            if len(chunk) < self.rows:
-                padded[: len(chunk)] = chunk
-                padded[len(chunk) :] = 0
-                result[start:] = self._run(padded).numpy()[: len(chunk)]
-            else:
-                result[start : start + self.rows] = self._run(chunk).numpy()
+        @compiled(*((None, self.rows, width) for width in widths))
+        def run(*batches: Any) -> Any:
+            return tf.map_fn(lambda batch: function(*batch), batches, parallel_iterations=1, dtype=self._dtype)
+
+        self._run = run
+
+    def __call__(self, *arrays: Floats) -> NDArray[Any]:
+        """Return the function of each row, ``[n, outputs]``, for float32 ``[n, width]`` each."""
+        checked = [float_matrix(rows, width, "model input") for rows, width in zip(arrays, self._widths, strict=True)]
+        count = len(checked[0])
+        result = np.empty((count, self._outputs), self._dtype.as_numpy_dtype)
+        together = _BATCHES * self.rows
+        for start in range(0, count, together):
+            batches = (self._batches(rows[start : start + together]) for rows in checked)
+            found = self._run(*batches).numpy().reshape(-1, self._outputs)
+            result[start : start + together] = found[: count - start]
         return result
+
+    def _batches(self, rows: Floats) -> Floats:
+        """Return ``rows`` as whole batches, filled up with zeros."""
+        missing = -len(rows) % self.rows
+        if missing:
+            rows = np.concatenate([rows, np.zeros((missing, rows.shape[1]), np.float32)])
+        return rows.reshape(-1, self.rows, rows.shape[1])

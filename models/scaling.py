@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import math
-from typing import Final, Literal, Self
+from collections.abc import Callable
+from typing import Any, Final, Literal, NamedTuple, Self
 
 import msgspec
 import numpy as np
@@ -17,6 +18,17 @@ _LARGEST_INPUT: Final = 1e6
 _LARGEST_LOGARITHM: Final = 80.0
 
 Tails = Literal["linear", "logarithmic"]
+
+
+class Maths(NamedTuple):
+    """The functions that scaling needs, of arrays or of tensors."""
+
+    arcsinh: Callable[[Any], Any]
+    sinh: Callable[[Any], Any]
+    clip: Callable[[Any, Any, Any], Any]
+
+
+_NUMPY: Final = Maths(np.arcsinh, np.sinh, np.clip)
 
 
 class Scaling(msgspec.Struct, frozen=True):
@@ -61,19 +73,27 @@ class Scaling(msgspec.Struct, frozen=True):
     def scaled(self, features: Floats) -> Floats:
         """Return ``features`` in the networks' units, float32 ``[n, input_dim]``."""
         with np.errstate(over="ignore"):
-            scaled = (features - self.mean) / self.scale
-            if self.bend is not None:
-                scaled = np.arcsinh(scaled) / self.bend
-            clipped: Floats = np.clip(scaled, -_LARGEST_INPUT, _LARGEST_INPUT)
-        return clipped
+            scaled: Floats = self.scaled_by(_NUMPY, features)
+        return scaled
 
     def restore(self, output: Floats) -> Floats:
         """Return float32 ``[n, input_dim]`` in input units, inside the range seen in training."""
-        if self.bend is not None:
-            output = np.sinh(np.clip(output * self.bend, -_LARGEST_LOGARITHM, _LARGEST_LOGARITHM))
         with np.errstate(over="ignore"):
-            restored: Floats = np.clip(self.mean + self.scale * output, self.low, self.high)
+            restored: Floats = self.restored_by(_NUMPY, output)
         return restored
+
+    def scaled_by(self, maths: Maths, features: Any) -> Any:
+        """Return what :meth:`scaled` does, by the functions of ``maths``."""
+        scaled = (features - self.mean) / self.scale
+        if self.bend is not None:
+            scaled = maths.arcsinh(scaled) / self.bend
+        return maths.clip(scaled, -_LARGEST_INPUT, _LARGEST_INPUT)
+
+    def restored_by(self, maths: Maths, output: Any) -> Any:
+        """Return what :meth:`restore` does, by the functions of ``maths``."""
+        if self.bend is not None:
+            output = maths.sinh(maths.clip(output * self.bend, -_LARGEST_LOGARITHM, _LARGEST_LOGARITHM))
+        return maths.clip(self.mean + self.scale * output, self.low, self.high)
 
     def arrays(self) -> dict[str, Floats]:
         """Return what the bundle stores."""

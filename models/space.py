@@ -7,6 +7,7 @@ only. The score of item i for a user is always ``retrieval[i] @ [user_code, 1]``
 from __future__ import annotations
 
 from collections.abc import Sequence
+from itertools import repeat
 from pathlib import Path
 from typing import Any, Final, NamedTuple, Protocol, Self
 
@@ -176,7 +177,7 @@ class InteractionSpace:
 
     def place(self, ids: Sequence[str], latents: Floats | None, has_latent: Mask) -> Placement:
         """Return the trained rows of trained items; the bridge's for others that have a latent."""
-        rows = np.fromiter((self.vocabulary.get(name, -1) for name in ids), np.int64, len(ids))
+        rows = np.fromiter(map(self.vocabulary.get, ids, repeat(-1)), np.int64, len(ids))
         trained = rows >= 0
         retrieval = np.zeros((len(ids), self.dim + 1), np.float32)
         embeddings = np.zeros((len(ids), self.embedding_dim), np.float32)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import math
+from collections.abc import Sequence
 from typing import Final, NamedTuple
 
 import msgspec
@@ -129,6 +130,36 @@ def pack_codes(
     packed[:, HEADER_BYTES:] = codes
     data = packed.tobytes()
     return [data[start : start + width] for start in range(0, len(data), width)]
+
+
+class CodeRows(NamedTuple):
+    """Many code records in columns. What is not ``sound`` is unavailable and has no code."""
+
+    sound: NDArray[np.bool_]  # [n]: the tag is right, and there is a code of the right length or none
+    available: NDArray[np.bool_]  # [n]
+    coded: NDArray[np.bool_]  # [n]
+    packed: NDArray[np.uint8]  # [n, HEADER_BYTES + code_bytes]; zeros where there is no code, or all is not sound
+
+    def at(self, rows: NDArray[np.int64]) -> CodeRows:
+        """Return some of the rows."""
+        return CodeRows(self.sound[rows], self.available[rows], self.coded[rows], self.packed[rows])
+
+
+def unpack_codes(records: Sequence[bytes], tag: int, code_bytes: int) -> CodeRows:
+    """Return the records of one model at once, whose codes have ``code_bytes`` bytes where there are any."""
+    width = HEADER_BYTES + code_bytes
+    lengths = np.fromiter(map(len, records), np.int64, len(records))
+    data = np.frombuffer(b"".join(records), np.uint8)
+    starts = np.cumsum(lengths) - lengths
+    packed = np.zeros((len(records), width), np.uint8)
+    for length in {HEADER_BYTES, width}:
+        rows = np.flatnonzero(lengths == length)
+        packed[rows, :length] = data[starts[rows, None] + np.arange(length)]
+    tagged = packed[:, HEADER_BYTES - 1] >> (_TAG_SHIFT - 8 * (HEADER_BYTES - 1)) == tag
+    sound = tagged & ((lengths == HEADER_BYTES) | (lengths == width))
+    packed[~sound] = 0
+    available = packed[:, HEADER_BYTES - 1] >> (_AVAILABLE_SHIFT - 8 * (HEADER_BYTES - 1)) & 1
+    return CodeRows(sound, available.astype(np.bool_), sound & (lengths > HEADER_BYTES), packed)
 
 
 def _error_levels(errors: NDArray[np.floating]) -> NDArray[np.uint32]:

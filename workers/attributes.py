@@ -24,6 +24,7 @@ MASKS_KEPT: Final = 64
 # With so many changed slots a mask is made anew as fast.
 _CHANGES_KEPT: Final = 1000
 _DECODER: Final = msgspec.json.Decoder(dict[str, Attribute])
+_NONE: Final[dict[str, Attribute]] = {}
 
 
 @dataclass(slots=True, eq=False)
@@ -52,7 +53,7 @@ class ItemAttributes:
         self._documents += [b""] * (int(slots.max()) + 1 - len(self._documents))
         for slot, document in zip(slots.tolist(), documents, strict=True):
             self._documents[slot] = document
-        self._columns.replace(slots, [_decoded(document) for document in documents])
+        self._columns.replace(slots, [_decoded(document) if document else _NONE for document in documents])
         for made in self._making:
             made.changed.update(slots.tolist())
         for condition, kept in list(self._kept.items()):

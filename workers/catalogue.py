@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-import hashlib
 import threading
-from collections.abc import Sequence
-from typing import Final
+from collections.abc import Sequence, Set
+from typing import TypeVar
 
 import numpy as np
 import structlog
@@ -15,13 +14,14 @@ from models.bundle import Bundle
 from models.index import LatentIndex
 from schemas.events import Attribute
 from schemas.filters import Filter
-from schemas.records import CodeRecord, version_tag
+from schemas.records import HEADER_BYTES, CodeRecord, CodeRows, unpack_codes, version_tag
 from workers import metrics
 from workers.attributes import ItemAttributes
+from workers.item_rows import ItemRows
 
 log = structlog.get_logger()
 
-_FIRST_CAPACITY: Final = 1024
+_Value = TypeVar("_Value")
 
 
 class Catalogue:
@@ -34,20 +34,11 @@ class Catalogue:
     def __init__(self, bundle: Bundle) -> None:
         self._bundle = bundle
         self._tag = version_tag(bundle.version)
-        # The record of an item without a code, and of one that is gone.
-        self._bare = CodeRecord(True, anomalous=False, error=0.0, score=None, tag=self._tag, code=b"").pack()
+        self._code_bytes = bundle.content.code_bytes if bundle.content is not None else 0
         self._space = bundle.space
         self._lock = threading.RLock()
-        self._slots: dict[str, int] = {}
-        self._ids: list[str] = []
-        self._records: list[bytes] = []
-        self._partitions: list[int] = []
+        self._rows = ItemRows(self._space.embedding_dim, HEADER_BYTES + self._code_bytes)
         self._attributes = ItemAttributes(self._lock)
-        self._known = np.zeros(_FIRST_CAPACITY, bool)
-        self._servable = np.zeros(_FIRST_CAPACITY, bool)
-        self._embeddings = np.zeros((_FIRST_CAPACITY, self._space.embedding_dim), np.float32)
-        # Decides between equal scores; unlike a slot it does not depend on who came first.
-        self._order = np.zeros(_FIRST_CAPACITY, np.int64)
         self._arrived: set[str] = set()
         # Slots that stopped being servable, since they were last asked for.
         self._withdrawn: list[NDArray[np.int64]] = []
@@ -56,50 +47,58 @@ class Catalogue:
         self.similarity = LatentIndex(self._space.dim + 1) if self._space.vocabulary else self.retrieval
         if self._space.seeded:
             ids = list(self._space.vocabulary)
-            self.apply(-1, ids, [self._bare] * len(ids), [b""] * len(ids))
+            bare = CodeRecord(True, anomalous=False, error=0.0, score=None, tag=self._tag, code=b"").pack()
+            self.apply(-1, ids, [bare] * len(ids), [b""] * len(ids))
 
     def apply(self, partition: int, ids: Sequence[str], records: Sequence[bytes], attributes: Sequence[bytes]) -> None:
         """Take over the code records and the attributes (JSON, or empty) of ``ids``; an empty record deletes the item.
 
         Of ids that stand there more than once the last counts.
         """
-        latest = {name: both for name, *both in zip(ids, records, attributes, strict=True)}
+        last = dict(zip(ids, range(len(ids)), strict=True))
+        if len(last) < len(ids):
+            places = list(last.values())
+            ids, records, attributes = _at(ids, places), _at(records, places), _at(attributes, places)
+        rows = self._checked(ids, records)
         with self._lock:
-            kept = {name: record for name, (data, _) in latest.items() if (record := self._checked(name, data))}
-            self._remove([name for name in latest if name not in kept])
-            if kept:
-                self._upsert(partition, kept, [latest[name][0] for name in kept])
-                self._attributes.replace(self.slots(list(kept)), [latest[name][1] for name in kept])
+            if not rows.sound.all():
+                self._remove(_at(ids, np.flatnonzero(~rows.sound).tolist()))
+                kept = np.flatnonzero(rows.sound)
+                ids, attributes, rows = _at(ids, kept.tolist()), _at(attributes, kept.tolist()), rows.at(kept)
+            if ids:
+                self._attributes.replace(self._upsert(partition, ids, rows), attributes)
             metrics.INDEX_ITEMS.labels(self._bundle.version).set(len(self.retrieval))
+            recall = self.retrieval.recall
+            metrics.INDEX_RECALL.labels(self._bundle.version).set(1.0 if recall is None else recall)
 
-    def retain(self, partition: int, ids: set[str]) -> None:
+    def retain(self, partition: int, ids: Set[str]) -> None:
         """Remove what came from ``partition`` and is not among ``ids`` (after loading it anew)."""
         with self._lock:
-            gone = [
-                name
-                for name, slot in self._slots.items()
-                if self._partitions[slot] == partition and self._known[slot] and name not in ids
-            ]
-            self._remove(gone)
+            count = len(self._rows)
+            own = np.flatnonzero((self._rows.partitions[:count] == partition) & self._rows.known[:count])
+            self._remove([name for name in self.ids(own) if name not in ids])
 
     def slots(self, ids: Sequence[str]) -> NDArray[np.int64]:
         """Return the slot of each id, -1 where it was never published."""
         with self._lock:
-            return np.fromiter((self._slots.get(name, -1) for name in ids), np.int64, len(ids))
+            return self._rows.find(ids)
 
     def known(self, ids: Sequence[str]) -> list[bool]:
         """Return whether each id is published and has a place in the latent space."""
         with self._lock:
-            return [slot >= 0 and bool(self._known[slot]) for slot in self.slots(ids)]
+            known: list[bool] = self._is_known(self._rows.find(ids)).tolist()
+            return known
 
     def servable(self, ids: Sequence[str]) -> list[bool]:
         """Return whether each id can be recommended: known and available."""
         with self._lock:
-            return [slot >= 0 and bool(self._servable[slot]) for slot in self.slots(ids)]
+            slots = self._rows.find(ids)
+            servable: list[bool] = ((slots >= 0) & self._rows.servable[slots]).tolist()
+            return servable
 
     def ids(self, slots: NDArray[np.int64]) -> list[str]:
         """Return the ids of ``slots``."""
-        return [self._ids[slot] for slot in slots]
+        return [self._rows.ids[slot] for slot in slots.tolist()]
 
     def bags(self, histories: Sequence[Sequence[tuple[str, float]]]) -> tuple[NDArray[np.float32], NDArray[np.bool_]]:
         """Return the embedding bag of each history of (item id, weight), and whether it knows any item.
@@ -107,20 +106,17 @@ class Catalogue:
         Returns:
             float32 ``[histories, embedding_dim]`` and bool ``[histories]``.
         """
+        ends = np.cumsum([0, *map(len, histories)])
+        weights = np.array([weight for history in histories for _, weight in history], np.float32)
         with self._lock:
-            rows, weights, indptr = [], [], [0]
-            for history in histories:
-                for item_id, weight in history:
-                    slot = self._slots.get(item_id, -1)
-                    if slot >= 0 and self._known[slot]:
-                        rows.append(slot)
-                        weights.append(weight)
-                indptr.append(len(rows))
-            bounds = np.asarray(indptr, np.int64)
+            slots = self._rows.find([item_id for history in histories for item_id, _ in history])
+            known = self._is_known(slots)
+            rows, weights = slots[known], weights[known]
+            bounds = np.concatenate([[0], np.cumsum(known)])[ends]
             # Only the rows that are needed are copied: others may change as soon as the lock is free.
-            needed, inverse = np.unique(np.asarray(rows, np.int64), return_inverse=True)
-            embeddings = self._embeddings[needed]
-        bags = self._space.bags(embeddings, bounds, inverse.astype(np.int64), np.asarray(weights, np.float32))
+            needed, inverse = np.unique(rows, return_inverse=True)
+            embeddings = self._rows.embeddings[needed]
+        bags = self._space.bags(embeddings, bounds, inverse.astype(np.int64), weights)
         return bags, np.diff(bounds) > 0
 
     def attributes(self, ids: Sequence[str]) -> list[dict[str, Attribute]]:
@@ -135,10 +131,10 @@ class Catalogue:
     def embeddings(self, ids: Sequence[str]) -> tuple[NDArray[np.bool_], NDArray[np.float32]]:
         """Return which ids are known, bool ``[n]``, and their input embeddings, ``[n, embedding_dim]``."""
         with self._lock:
-            slots = self.slots(ids)
-            known = (slots >= 0) & self._known[slots]
+            slots = self._rows.find(ids)
+            known = self._is_known(slots)
             found = np.zeros((len(slots), self._space.embedding_dim), np.float32)
-            found[known] = self._embeddings[slots[known]]
+            found[known] = self._rows.embeddings[slots[known]]
             return known, found
 
     def retrieval_vectors(self, slots: NDArray[np.int64]) -> NDArray[np.float32]:
@@ -151,7 +147,7 @@ class Catalogue:
 
     def _vectors(self, index: LatentIndex, slots: NDArray[np.int64]) -> NDArray[np.float32]:
         with self._lock:
-            servable = self._servable[slots]
+            servable = self._rows.servable[slots]
             found = np.zeros((len(slots), index.dim), np.float32)
             found[servable] = index.vectors(slots[servable])
             return found
@@ -159,17 +155,18 @@ class Catalogue:
     def code(self, item_id: str) -> CodeRecord | None:
         """Return what is stored of an item, None where it is not published."""
         with self._lock:
-            slot = self._slots.get(item_id, -1)
-            if slot < 0 or not self._known[slot]:
+            (slot,) = slots = self._rows.find([item_id])
+            if not self._is_known(slots)[0]:
                 return None
-            return CodeRecord.unpack(self._records[slot])
+            length = HEADER_BYTES + self._code_bytes if self._rows.coded[slot] else HEADER_BYTES
+            return CodeRecord.unpack(self._rows.records[slot, :length].tobytes())
 
     def unit_vectors(self, item_ids: Sequence[str]) -> NDArray[np.float32]:
         """Return what each known item looks like in the similarity index, float32 ``[n, dim + 1]``."""
         with self._lock:
-            records = [CodeRecord.unpack(self._records[slot]) for slot in self.slots(item_ids)]
-            placement = self._space.place(list(item_ids), *self._latents(records))
-        return unit_vectors(placement.retrieval)
+            slots = self._rows.find(item_ids)
+            packed, coded = self._rows.records[slots], self._rows.coded[slots]
+        return unit_vectors(self._space.place(list(item_ids), *self._latents(packed, coded)).retrieval)
 
     def take_arrivals(self) -> set[str]:
         """Return the ids that became known since the last call."""
@@ -186,7 +183,7 @@ class Catalogue:
     def coverage(self, listed: NDArray[np.bool_]) -> float:
         """Return which share of the servable items is among ``listed`` (bool by slot); 0 where nothing is servable."""
         with self._lock:
-            servable = self._servable[: len(self._ids)]
+            servable = self._rows.servable[: len(self._rows)]
             total = np.count_nonzero(servable)
             here = np.count_nonzero(servable[: len(listed)] & listed[: len(servable)])
         return here / total if total else 0.0
@@ -197,64 +194,65 @@ class Catalogue:
         if self.similarity is not self.retrieval:
             self.similarity.close()
 
-    def _checked(self, item_id: str, data: bytes) -> CodeRecord | None:
-        """Return the record in ``data``; None where it is empty, or not this model's, which is logged."""
-        if not data:
-            return None
-        content = self._bundle.content
+    def _is_known(self, slots: NDArray[np.int64]) -> NDArray[np.bool_]:
+        known: NDArray[np.bool_] = (slots >= 0) & self._rows.known[slots]
+        return known
+
+    def _checked(self, ids: Sequence[str], records: Sequence[bytes]) -> CodeRows:
+        """Return ``records`` in columns; what is not empty and not this model's is logged."""
+        rows = unpack_codes(records, self._tag, self._code_bytes)
+        for place in np.flatnonzero(~rows.sound).tolist():
+            if records[place]:
+                log.error("code_damaged", item_id=ids[place], reason=self._damage(records[place]))
+        return rows
+
+    def _damage(self, data: bytes) -> str:
         try:
             record = CodeRecord.unpack(data, self._tag)
         except ValueError as error:
-            log.error("code_damaged", item_id=item_id, reason=str(error))
-            return None
-        if record.code and (content is None or len(record.code) != content.code_bytes):
-            log.error("code_damaged", item_id=item_id, reason=f"{len(record.code)} bytes are not this model's")
-            return None
-        return record
+            return str(error)
+        return f"{len(record.code)} bytes are not this model's"
 
-    def _upsert(self, partition: int, records: dict[str, CodeRecord], packed: list[bytes]) -> None:
-        names = list(records)
-        placement = self._space.place(names, *self._latents(list(records.values())))
-        slots = np.fromiter((self._slot(name) for name in names), np.int64, len(names))
-        available = np.fromiter((record.available for record in records.values()), bool, len(names))
-        servable = placement.known & available
-        self._arrived.update(
-            name
-            for name, slot, known in zip(names, slots, placement.known, strict=True)
-            if known and not self._known[slot]
-        )
-        withdrawn = slots[self._servable[slots] & ~servable]
-        self._known[slots], self._servable[slots] = placement.known, servable
-        self._embeddings[slots] = placement.embeddings
-        for slot, data in zip(slots, packed, strict=True):
-            self._records[slot], self._partitions[slot] = data, partition
+    def _upsert(self, partition: int, ids: Sequence[str], rows: CodeRows) -> NDArray[np.int64]:
+        """Take over records that are sound, and return their slots."""
+        placement = self._space.place(ids, *self._latents(rows.packed, rows.coded))
+        slots = self._rows.assign(ids)
+        servable = placement.known & rows.available
+        arrived = np.flatnonzero(placement.known & ~self._rows.known[slots])
+        self._arrived.update(_at(ids, arrived.tolist()))
+        withdrawn = slots[self._rows.servable[slots] & ~servable]
+        self._rows.known[slots], self._rows.servable[slots] = placement.known, servable
+        self._rows.embeddings[slots], self._rows.partitions[slots] = placement.embeddings, partition
+        self._rows.records[slots], self._rows.coded[slots] = rows.packed, rows.coded
         self._withdraw(withdrawn)
         if servable.any():
-            rows, vectors = slots[servable], placement.retrieval[servable]
-            order = self._order[rows]
-            self.retrieval.upsert(rows, vectors, order)
+            served, vectors = slots[servable], placement.retrieval[servable]
+            order = self._rows.order[served]
+            self.retrieval.upsert(served, vectors, order)
             if self.similarity is not self.retrieval:
-                self.similarity.upsert(rows, unit_vectors(vectors), order)
+                self.similarity.upsert(served, unit_vectors(vectors), order)
+        return slots
 
-    def _latents(self, records: list[CodeRecord]) -> tuple[NDArray[np.float32] | None, NDArray[np.bool_]]:
+    def _latents(
+        self, packed: NDArray[np.uint8], coded: NDArray[np.bool_]
+    ) -> tuple[NDArray[np.float32] | None, NDArray[np.bool_]]:
+        """Return what the codes of records uint8 ``[n, record]`` decode to, ``[n, latent_dim]``, and who has one."""
         content = self._bundle.content
-        has = np.fromiter((bool(record.code) for record in records), bool, len(records))
-        if content is None or not has.any():
-            return None, np.zeros(len(records), bool)
-        latents = np.zeros((len(records), content.latent_dim), np.float32)
-        codes = np.frombuffer(b"".join(record.code for record in records), np.uint8)
-        latents[has] = content.latents(codes.reshape(-1, content.code_bytes))
-        return latents, has
+        if content is None or not coded.any():
+            return None, np.zeros(len(packed), bool)
+        latents = np.zeros((len(packed), content.latent_dim), np.float32)
+        latents[coded] = content.latents(packed[coded, HEADER_BYTES:])
+        return latents, coded
 
     def _remove(self, ids: Sequence[str]) -> None:
-        slots = self.slots([name for name in ids if name in self._slots])
-        self._known[slots] = False
+        slots = self._rows.find(ids)
+        slots = slots[slots >= 0]
+        self._rows.known[slots] = False
         self._arrived.difference_update(ids)
-        withdrawn = slots[self._servable[slots]]
-        self._servable[slots] = False
+        withdrawn = slots[self._rows.servable[slots]]
+        self._rows.servable[slots] = False
         self._withdraw(withdrawn)
-        for slot in slots:
-            self._records[slot] = self._bare
+        self._rows.records[slots], self._rows.coded[slots] = 0, False
         self._attributes.replace(slots, [b""] * len(slots))
 
     def _withdraw(self, slots: NDArray[np.int64]) -> None:
@@ -264,19 +262,9 @@ class Catalogue:
             if self.similarity is not self.retrieval:
                 self.similarity.remove(slots)
 
-    def _slot(self, item_id: str) -> int:
-        slot = self._slots.setdefault(item_id, len(self._ids))
-        if slot == len(self._ids):
-            self._ids.append(item_id)
-            self._records.append(self._bare)
-            self._partitions.append(-1)
-            if slot == len(self._known):
-                self._order = np.concatenate([self._order, np.zeros_like(self._order)])
-                self._known = np.concatenate([self._known, np.zeros_like(self._known)])
-                self._servable = np.concatenate([self._servable, np.zeros_like(self._servable)])
-                self._embeddings = np.concatenate([self._embeddings, np.zeros_like(self._embeddings)])
-            self._order[slot] = int.from_bytes(hashlib.blake2b(item_id.encode(), digest_size=7).digest())
-        return slot
+
+def _at(column: Sequence[_Value], places: Sequence[int]) -> list[_Value]:
+    return [column[place] for place in places]
 
 
 def unit_vectors(retrieval: NDArray[np.float32]) -> NDArray[np.float32]:

@@ -20,7 +20,6 @@ from numpy.typing import NDArray
 
 from models.bundle import Bundle
 from models.content import Encoded
-from schemas.events import AnomalyEvent
 from schemas.keys import Keys
 from schemas.records import pack_codes, version_tag
 from schemas.settings import Settings
@@ -38,27 +37,26 @@ LOG_AGE_S: Final = 60.0
 
 @dataclass(slots=True)
 class DecodedItems:
-    """A batch of all partitions: what changes, and the last change of each item in its partition."""
+    """A batch of all partitions: what changes, and the last change of each item in its partition.
+
+    ``features`` are float32 ``[n, input_dim]``, those of the ``rows`` of all latest changes that have any.
+    """
 
     parts: list[Decoded[ItemChange]]
     rejected: list[Rejected]
     latest: list[list[ItemChange]]
+    rows: list[int]
+    features: NDArray[np.float32] | None
+
+    @property
+    def changes(self) -> list[ItemChange]:
+        """The latest changes of all partitions."""
+        return [change for changes in self.latest for change in changes]
 
     @property
     def total(self) -> int:
         """The number of records."""
         return sum(part.total for part in self.parts)
-
-
-@dataclass(slots=True)
-class EncodedItems:
-    """What became of a batch: the packed record of each of the latest changes, None for a deletion, and what is marked.
-
-    Both in the order of the changes.
-    """
-
-    records: list[bytes | None]
-    marked: list[AnomalyEvent]
 
 
 class Encoder:
@@ -88,7 +86,7 @@ class Encoder:
         self._log_events = settings.recommend.log_events
         self._thread = ThreadPoolExecutor(1, "encode")
         # The batch in work, and whether none came after it.
-        self._encoding: tuple[DecodedItems, Future[EncodedItems]] | None = None
+        self._encoding: tuple[DecodedItems, Future[Encoded | None]] | None = None
         self._idle = True
         # Where each partition stood when the logs were last shortened.
         self._log_marks: dict[int, int] = {}
@@ -149,47 +147,50 @@ class Encoder:
         with metrics.STAGE_SECONDS.labels("decode").time():
             parts, rejected = decode_records(batches, self._decode)
             latest = [list({change.item_id: change for change in part.changes}.values()) for part in parts]
-            return DecodedItems(parts, rejected, latest)
+            vectors = [change.vector for changes in latest for change in changes]
+            rows = [row for row, vector in enumerate(vectors) if vector is not None and self._content is not None]
+            features = np.stack([vector for vector in vectors if vector is not None]) if rows else None
+            return DecodedItems(parts, rejected, latest, rows, features)
 
-    def encode(self, work: DecodedItems) -> EncodedItems:
-        """Return the records of the latest changes, and what is marked; one call of the model."""
+    def encode(self, work: DecodedItems) -> Encoded | None:
+        """Return what becomes of the features; None where there are none."""
+        if self._content is None or work.features is None:
+            return None
         with metrics.STAGE_SECONDS.labels("encode").time():
-            return self._encoded([change for changes in work.latest for change in changes])
+            return self._content.encode(work.features)
 
-    def store(self, work: DecodedItems, encoded: EncodedItems) -> None:
+    def store(self, work: DecodedItems, encoded: Encoded | None) -> None:
         """Publish what is rejected and marked, and commit the rest."""
+        changes = work.changes
+        marked = [] if encoded is None else marked_items(self._version, changes, work.rows, encoded)
         if self._dead_letters is not None:
             with metrics.STAGE_SECONDS.labels("dead_letters").time():
                 self._dead_letters.publish(work.rejected)
         if self._anomalies is not None:
             with metrics.STAGE_SECONDS.labels("anomalies").time():
-                self._anomalies.publish(encoded.marked)
+                self._anomalies.publish(marked)
         with metrics.STAGE_SECONDS.labels("commit").time():
-            records = iter(encoded.records)
-            for part, changes in zip(work.parts, work.latest, strict=True):
-                self._commit(part, changes, {change.item_id: next(records) for change in changes})
+            records = iter(self._records(changes, work.rows, encoded))
+            for part, latest in zip(work.parts, work.latest, strict=True):
+                self._commit(part, latest, {change.item_id: next(records) for change in latest})
         metrics.BATCH_EVENTS.observe(work.total)
         if self._dead_letters is not None:
             self._dead_letters.check_limit(work.total, work.rejected)
 
-    def _finish(self, work: DecodedItems, encoded: Future[EncodedItems]) -> None:
+    def _finish(self, work: DecodedItems, encoded: Future[Encoded | None]) -> None:
         self.store(work, encoded.result())
 
-    def _encoded(self, changes: list[ItemChange]) -> EncodedItems:
+    def _records(self, changes: list[ItemChange], rows: list[int], encoded: Encoded | None) -> list[bytes | None]:
+        """Return the packed record of each change, None for a deletion; ``encoded`` are those in ``rows``."""
         available = np.array([change.event is not None and change.event.available for change in changes], bool)
-        vectors = {n: change.vector for n, change in enumerate(changes) if change.vector is not None}
         packed: dict[int, bytes] = {}
-        marked: list[AnomalyEvent] = []
-        if vectors and self._content is not None:
-            rows = list(vectors)
-            encoded = self._content.encode(np.stack(list(vectors.values())))
+        if encoded is not None:
             packed = dict(zip(rows, self._packed(available[rows], encoded), strict=True))
-            marked = marked_items(self._version, changes, rows, encoded)
-        rows = [n for n, change in enumerate(changes) if change.event is not None and n not in packed]
-        nothing = np.zeros(len(rows), np.float32)
-        codeless = Encoded(np.empty((len(rows), 0), np.uint8), nothing, np.full(len(rows), np.nan, np.float32))
-        packed.update(zip(rows, self._packed(available[rows], codeless), strict=True))
-        return EncodedItems([packed.get(n) for n in range(len(changes))], marked)
+        bare = [row for row, change in enumerate(changes) if change.event is not None and row not in packed]
+        nothing = np.zeros(len(bare), np.float32)
+        codeless = Encoded(np.empty((len(bare), 0), np.uint8), nothing, np.full(len(bare), np.nan, np.float32))
+        packed.update(zip(bare, self._packed(available[bare], codeless), strict=True))
+        return [packed.get(row) for row in range(len(changes))]
 
     def _packed(self, available: NDArray[np.bool_], encoded: Encoded) -> list[bytes]:
         codes, errors, scores = encoded

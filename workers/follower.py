@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import threading
-from typing import Any, Final, cast
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any, Final, NamedTuple, cast
 
 import redis
 import structlog
@@ -22,6 +24,14 @@ BATCHES_AT_A_TIME: Final = 100
 BUCKETS_AT_A_TIME: Final = 100
 RETRY_S: Final = 1.0
 _Reply = list[tuple[bytes, list[tuple[bytes, dict[bytes, bytes]]]]]
+
+
+class _Stored(NamedTuple):
+    """What some buckets hold: the attributes are JSON, or empty."""
+
+    ids: list[str]
+    records: list[bytes]
+    attributes: list[bytes]
 
 
 class Follower(Background):
@@ -58,9 +68,27 @@ class Follower(Background):
                 self._load(partition, keys)
 
     def _load(self, partition: int, keys: ItemKeys) -> None:
-        """Read all buckets. The position is read first: what changes meanwhile is in the log after it."""
+        """Read all buckets. The position is read first: what changes meanwhile is in the log after it.
+
+        While some buckets are taken over, the next ones are read.
+        """
         following, buckets = self._position(keys)
         seen: set[str] = set()
+        parts = self._stored(keys, buckets)
+        with ThreadPoolExecutor(1, "follower-reader") as reader:
+            upcoming = reader.submit(next, parts, None)
+            while (part := upcoming.result()) is not None and not self.stopping.is_set():
+                upcoming = reader.submit(next, parts, None)
+                self._catalogue.apply(partition, *part)
+                seen.update(part.ids)
+        if self.stopping.is_set():
+            return
+        self._catalogue.retain(partition, seen)
+        self._advance(partition, following)
+        log.info("codes_loaded", partition=partition, items=len(seen), offset=following)
+
+    def _stored(self, keys: ItemKeys, buckets: int) -> Iterator[_Stored]:
+        """Yield what all buckets hold, of which there were so many when it began."""
         start = 0
         while start < buckets:
             stop = min(start + BUCKETS_AT_A_TIME, buckets)
@@ -69,19 +97,13 @@ class Follower(Background):
                 pipeline.hgetall(keys.codes(bucket))
                 pipeline.hgetall(keys.attributes(bucket))
             parts = cast(list[dict[bytes, bytes]], pipeline.execute())
-            records = {name: record for part in parts[::2] for name, record in part.items()}
-            attributes = {name: document for part in parts[1::2] for name, document in part.items()}
-            ids = [name.decode() for name in records]
-            seen.update(ids)
-            documents = [attributes.get(name, b"") for name in records]
-            self._catalogue.apply(partition, ids, list(records.values()), documents)
+            records, attributes = _merged(parts[::2]), _merged(parts[1::2])
+            documents = [attributes.get(name, b"") for name in records] if attributes else [b""] * len(records)
+            yield _Stored(list(map(bytes.decode, records)), list(records.values()), documents)
             start = stop
             # A split moves ids to higher buckets only, so that reading upwards misses none; what it moved between
             # the two reads of a bucket is read again, whole.
             buckets = self._position(keys)[1]
-        self._catalogue.retain(partition, seen)
-        self._advance(partition, following)
-        log.info("codes_loaded", partition=partition, items=len(seen), offset=following)
 
     def _position(self, keys: ItemKeys) -> tuple[int, int]:
         following, buckets = self._redis.hmget(keys.position, "next", "buckets")
@@ -132,3 +154,10 @@ class Follower(Background):
             if stored < self._positions[partition]:
                 log.warning("position_went_back", partition=partition, position=stored)
                 del self._positions[partition]
+
+
+def _merged(parts: list[dict[bytes, bytes]]) -> dict[bytes, bytes]:
+    merged: dict[bytes, bytes] = {}
+    for part in parts:
+        merged |= part
+    return merged

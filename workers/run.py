@@ -57,6 +57,7 @@ def run_worker(role: Role, settings: Settings) -> None:
             structlog.contextvars.bind_contextvars(worker=role, model=bundle.version)
             metrics.MODEL.clear()
             metrics.INDEX_ITEMS.clear()
+            metrics.INDEX_RECALL.clear()
             metrics.INDEX_OFFSET.clear()
             metrics.MODEL.labels(bundle.version).set(1)
             session = _encode if role == "encoder" else _recommend

@@ -12,6 +12,7 @@ import pytest
 import redis
 
 from models.bundle import Bundle
+from models.content import Encoded
 from models.registry import Registry
 from schemas.events import ItemEvent
 from schemas.keys import Keys
@@ -22,7 +23,7 @@ from workers import connections
 from workers.anomalies import Anomalies
 from workers.dead_letters import DeadLetters
 from workers.delivery import PositionStore
-from workers.encoder import DecodedItems, EncodedItems, Encoder
+from workers.encoder import DecodedItems, Encoder
 from workers.health import Health
 from workers.lookup import find_item
 from workers.loop import run
@@ -67,7 +68,7 @@ def test_a_backlog_is_stored_as_it_was_published(
     with encoder_of(small, redis_client, bundle) as encoder:
         store = encoder.store
 
-        def watched(work: DecodedItems, encoded: EncodedItems) -> None:
+        def watched(work: DecodedItems, encoded: Encoded | None) -> None:
             together.append(encoder._encoding is not None)
             store(work, encoded)
 

@@ -20,6 +20,7 @@ from schemas.records import (
     WrongVersion,
     pack_codes,
     pack_history,
+    unpack_codes,
     unpack_history,
     version_tag,
 )
@@ -86,6 +87,34 @@ def test_records_of_a_batch_are_those_of_each_alone() -> None:
             bool(available[row]), bool(scores[row] > 1), float(record_errors[row]), score, 9, codes[row].tobytes()
         )
         assert data == record.pack()
+
+
+def sound_or_not(tag: int, code_bytes: int) -> st.SearchStrategy[bytes]:
+    codes = st.just(b"") | st.binary(min_size=code_bytes, max_size=code_bytes)
+    records = st.builds(
+        lambda available, code: CodeRecord(available, False, 0.5, None, tag, code), st.booleans(), codes
+    )
+    return records.map(CodeRecord.pack) | st.binary(max_size=8)
+
+
+@given(tags, st.integers(0, 4), st.data())
+def test_batch_is_unpacked_as_each_record_alone(tag: int, code_bytes: int, data: st.DataObject) -> None:
+    records = data.draw(st.lists(sound_or_not(tag, code_bytes), max_size=9))
+    rows = unpack_codes(records, tag, code_bytes)
+    for place, one in enumerate(records):
+        try:
+            alone = CodeRecord.unpack(one, tag)
+        except ValueError:
+            alone = None
+        if alone is None or len(alone.code) not in {0, code_bytes}:
+            assert not rows.sound[place]
+            assert not any(column[place].any() for column in (rows.available, rows.coded, rows.packed))
+            continue
+        assert rows.sound[place]
+        assert (rows.available[place], rows.coded[place]) == (alone.available, bool(alone.code))
+        assert rows.packed[place].tobytes() == one.ljust(3 + code_bytes, bytes(1))
+    some = np.arange(0, len(records), 2)
+    assert all(np.array_equal(part, whole[some]) for part, whole in zip(rows.at(some), rows, strict=True))
 
 
 def test_no_records_are_no_bytes() -> None:

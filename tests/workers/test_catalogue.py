@@ -70,6 +70,49 @@ def test_catalogue_takes_no_code_of_another_version() -> None:
     catalogue.close()
 
 
+def test_of_ids_that_come_twice_the_last_counts() -> None:
+    catalogue = flat_catalogue()
+    here, other, damaged = record(b"\x01\x02"), record(b"\x05\x06"), b"\x00"
+    ids = ["a", "b", "a", "gone", "gone", "back", "back", "broken"]
+    records = [here, here, other, here, b"", b"", here, damaged]
+    catalogue.apply(0, ids, records, [b'{"n": %d}' % n for n in range(len(ids))])
+    assert catalogue.known(["a", "b", "gone", "back", "broken"]) == [True, True, False, True, False]
+    assert catalogue.code("a") == CodeRecord.unpack(other)
+    assert catalogue.attributes(["a", "b", "gone", "back"]) == [{"n": 2}, {"n": 1}, {}, {"n": 6}]
+    assert catalogue.take_arrivals() == {"a", "b", "back"}
+    catalogue.close()
+
+
+def test_equal_scores_are_ordered_by_the_items_and_not_by_who_came_first() -> None:
+    ids = [f"item-{n}" for n in range(40)]
+    found = []
+    for order in (ids, ids[::-1]):
+        catalogue = flat_catalogue()
+        for start in range(0, len(order), 7):
+            some = order[start : start + 7]
+            catalogue.apply(0, some, [record(b"\x01\x02")] * len(some), [b""] * len(some))
+        _, slots = catalogue.retrieval.search(np.ones((1, 3), np.float32), 40)
+        found.append(catalogue.ids(slots[0]))
+        catalogue.close()
+    assert found[0] == found[1]
+    assert sorted(found[0]) == sorted(ids)
+    # Workers of different versions rank side by side during an update: these must stay what they are.
+    assert found[0][:3] == ["item-28", "item-10", "item-27"]
+
+
+def test_items_without_a_code_and_unavailable_ones_are_told_apart() -> None:
+    catalogue = flat_catalogue()
+    catalogue.apply(0, ["bare", "hidden"], [record(b""), record(b"\x01\x02", available=False)], [b"", b""])
+    assert catalogue.known(["bare", "hidden"]) == [False, True]
+    assert catalogue.servable(["bare", "hidden"]) == [False, False]
+    catalogue.apply(0, ["hidden"], [record(b"\x01\x02")], [b""])
+    assert catalogue.servable(["hidden", "nobody"]) == [True, False]
+    catalogue.apply(1, ["hidden"], [record(b"")], [b""])
+    assert catalogue.known(["hidden"]) == [False]
+    assert catalogue.ids(catalogue.take_withdrawn()) == ["hidden"]
+    catalogue.close()
+
+
 @contextmanager
 def following(client: redis.Redis, settings: Settings, catalogue: Catalogue) -> Iterator[Follower]:
     follower = Follower(client, Keys(settings.redis.prefix), VERSION, 1, catalogue)

@@ -174,7 +174,7 @@ def _layout(client: redis.Redis, items: Items, watch: Watch) -> Layout:
     before = _empty(client)
     start = time.monotonic()
     with watch("our layout", len(items)) as advance:
-        _write(client, store, partitions, items, log_events, advance)
+        write_items(client, store, partitions, items, log_events, advance)
     seconds = time.monotonic() - start
     interpreter: Any = client.info("memory")
     full = used_memory(client) - before
@@ -207,7 +207,7 @@ def _layout(client: redis.Redis, items: Items, watch: Watch) -> Layout:
     )
 
 
-def _write(
+def write_items(
     client: redis.Redis,
     store: PositionStore,
     partitions: Sequence[ItemKeys],

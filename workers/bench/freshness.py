@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import itertools
-from collections.abc import Callable, Iterator
+import time
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from typing import Any, Final
 
 import msgspec
@@ -17,6 +18,7 @@ from workers.bench.arrivals import ItemProbe
 from workers.bench.flood import Answers, QueryFlood
 from workers.bench.latency import Summary
 from workers.bench.list_watch import ListWatch, PacedProducer
+from workers.bench.windows import Drained, drained
 from workers.datasets import DatasetMissing, movielens
 from workers.sandbox import Backlog, Sandbox
 from workers.subprocesses import Workers, run_command
@@ -28,6 +30,10 @@ CHANGES: Final[dict[str, dict[str, Any]]] = {"recommend": {"history": 1000}, "mo
 ITEMS_PER_SECOND: Final = 10.0
 # So long the load runs before anything counts: first calls are slower than the rest.
 WARM_UP_S: Final = 5.0
+# What is drained to find the highest rate, published while no worker runs.
+BACKLOG: Final = 60_000
+# And what is then sent as fast as can be.
+SENT: Final = 30_000
 
 Say = Callable[[str], None]
 
@@ -46,6 +52,36 @@ class Freshness(msgspec.Struct, frozen=True):
     queries: Answers | None = None
 
 
+class Share(msgspec.Struct, frozen=True):
+    """What was measured at a share of the highest rate, in percent."""
+
+    percent: float
+    freshness: Freshness
+
+
+class Shares(msgspec.Struct, frozen=True):
+    """What was measured at each share of the rate ``highest_per_s``.
+
+    That is the rate at which the recommender drained a backlog, ``backlog``, or a lower one: so many lists were renewed
+    a second when interactions were sent that fast, and who sends them and reads the lists needed the same processors.
+    """
+
+    backlog: Drained
+    highest_per_s: float
+    shares: list[Share]
+
+
+@dataclass(frozen=True, slots=True)
+class _Stream:
+    """A sandbox with a trained model, and what is streamed into it."""
+
+    sandbox: Sandbox
+    name: str
+    data: movielens.MovieLens
+    interactions: Iterator[InteractionEvent]
+    items: Iterator[ItemEvent]
+
+
 def measure(seconds: float, rate: float, queries: float, say: Say) -> Freshness:
     """Train on most of the data, then stream the rest at ``rate`` interactions a second.
 
@@ -54,6 +90,45 @@ def measure(seconds: float, rate: float, queries: float, say: Say) -> Freshness:
     Raises:
         StackError, ConnectionFailed, SandboxError: what a person must repair.
     """
+    stream = _prepared(say)
+    with Workers(stream.sandbox) as workers:
+        _catch_up(stream.sandbox, workers)
+        return _measured(stream, workers, seconds, rate, queries, say)
+
+
+def measure_shares(seconds: float, percents: Sequence[float], say: Say) -> Shares:
+    """Find the highest rate of interactions, and measure at each of ``percents`` of it.
+
+    Raises:
+        StackError, ConnectionFailed, SandboxError: what a person must repair.
+    """
+    stream = _prepared(say)
+    with Workers(stream.sandbox) as workers:
+        _catch_up(stream.sandbox, workers)
+    say(f"Publishing a backlog of {BACKLOG:,} interactions, to find the highest rate.")
+    stream.sandbox.publish(itertools.islice(stream.interactions, BACKLOG))
+    with Workers(stream.sandbox) as workers:
+        workers.wait_ready()
+        backlog = Backlog(stream.sandbox, connections.redis_client(stream.sandbox.settings.redis))
+        alone = drained(backlog.interactions, workers.processes[1].pid, workers.check)
+        backlog.close()
+        highest = min(alone.rate.median, _sustained(stream, alone.rate.median))
+        say(f"{alone.rate.median:,.0f} interactions/s from a backlog, {highest:,.0f}/s when they are sent meanwhile.")
+        shares = [
+            Share(percent, _measured(stream, workers, seconds, highest * percent / 100, 0, say)) for percent in percents
+        ]
+    return Shares(alone, round(highest, 1), shares)
+
+
+def _sustained(stream: _Stream, rate: float) -> float:
+    """Return how many interactions a second are in lists, while they are sent as fast as can be, at most ``rate``."""
+    start = time.monotonic()
+    _load(stream.sandbox, stream.interactions, stream.items, SENT / rate, rate)
+    return SENT / (time.monotonic() - start)
+
+
+def _prepared(say: Say) -> _Stream:
+    """Return a stream of interactions that the model was not trained on, over and over, and of new items."""
     sandbox = Sandbox.open(NAME, say, CHANGES)
     name, data = _data(sandbox, say)
     parts = movielens.split(data.interactions)
@@ -61,32 +136,35 @@ def measure(seconds: float, rate: float, queries: float, say: Say) -> Freshness:
     sandbox.publish(film.event() for film in data.films.values())
     sandbox.publish(parts.train)
     run_command(sandbox, "train", quiet=True)
-    client = connections.redis_client(sandbox.settings.redis)
-    with Workers(sandbox) as workers:
-        workers.wait_ready()
-        backlog = Backlog(sandbox, client)
-        workers.wait_done(lambda: backlog.items() + backlog.interactions())
-        backlog.close()
-        say(f"Streaming {rate:g} interactions/s for {seconds:g} s, after a warm-up of {WARM_UP_S:g} s.")
-        rest = itertools.cycle(parts.test)
-        items = _new_items(data)
-        _load(sandbox, rest, items, WARM_UP_S, rate)
-        workers.check()
-        with ExitStack() as stack:
-            users = sorted(data.people)
-            flood = stack.enter_context(QueryFlood(sandbox, users, queries)) if queries else None
-            lists, arrivals, reached = _load(sandbox, rest, items, seconds, rate)
-            answers = flood.finish() if flood else None
-        workers.check()
+    return _Stream(sandbox, name, data, itertools.cycle(parts.test), _new_items(data))
+
+
+def _catch_up(sandbox: Sandbox, workers: Workers) -> None:
+    workers.wait_ready()
+    backlog = Backlog(sandbox, connections.redis_client(sandbox.settings.redis))
+    workers.wait_done(lambda: backlog.items() + backlog.interactions())
+    backlog.close()
+
+
+def _measured(stream: _Stream, workers: Workers, seconds: float, rate: float, queries: float, say: Say) -> Freshness:
+    say(f"Streaming {rate:,.0f} interactions/s for {seconds:g} s, after a warm-up of {WARM_UP_S:g} s.")
+    sandbox, users = stream.sandbox, sorted(stream.data.people)
+    _load(sandbox, stream.interactions, stream.items, WARM_UP_S, rate)
+    workers.check()
+    with ExitStack() as stack:
+        flood = stack.enter_context(QueryFlood(sandbox, users, queries)) if queries else None
+        lists, arrivals, reached = _load(sandbox, stream.interactions, stream.items, seconds, rate)
+        answers = flood.finish() if flood else None
+    workers.check()
     return Freshness(
         item_to_index_ms=arrivals,
         event_to_recs_ms=lists,
         interactions_per_s=round(reached, 1),
         items_per_s=round(arrivals.samples / seconds, 1),
         seconds=seconds,
-        data=name,
-        items=len(data.films),
-        users=len(data.people),
+        data=stream.name,
+        items=len(stream.data.films),
+        users=len(users),
         queries=answers,
     )
 

@@ -14,6 +14,7 @@ class Summary(msgspec.Struct, frozen=True):
     p50: float
     p90: float
     p99: float
+    p999: float = msgspec.field(name="p99.9")
     max: float
     samples: int
     missing: int = 0
@@ -40,5 +41,5 @@ def summarize(seconds: Sequence[float], missing: int = 0) -> Summary:
         ValueError: there are no values.
     """
     ordered = sorted(1000 * value for value in seconds)
-    p50, p90, p99, largest = (round(percentile(ordered, percent), 1) for percent in (50, 90, 99, 100))
-    return Summary(p50, p90, p99, largest, len(ordered), missing)
+    p50, p90, p99, p999, largest = (round(percentile(ordered, percent), 1) for percent in (50, 90, 99, 99.9, 100))
+    return Summary(p50, p90, p99, p999, largest, len(ordered), missing)

@@ -10,6 +10,7 @@ from rich.console import Console
 
 from schemas.model_settings import InteractionKind
 from workers.cli import terminal
+from workers.cli.bench_growth import growth
 from workers.cli.bench_index import index
 from workers.cli.bench_pipeline import pipeline
 from workers.cli.bench_query import query
@@ -17,12 +18,13 @@ from workers.cli.errors import CommandFailed
 
 if TYPE_CHECKING:
     from workers.bench.footprint import Footprint
+    from workers.bench.freshness import Freshness
 
 app = typer.Typer(
     help="Measure how fast it is, how fresh and how small, beside its parts alone and what others use.",
     no_args_is_help=True,
 )
-for _command in (pipeline, query, index):
+for _command in (pipeline, query, index, growth):
     app.command()(_command)
 
 
@@ -31,6 +33,7 @@ def freshness(
     seconds: Annotated[float, typer.Option(min=10, help="How long the measured load lasts.")] = 60.0,
     rate: Annotated[float, typer.Option(min=1, max=10_000, help="Interactions a second.")] = 200.0,
     queries: Annotated[float, typer.Option(min=0, max=100_000, help="On-demand queries a second beside them.")] = 0.0,
+    shares: Annotated[str, typer.Option(help="Percentages of the highest rate to measure at, such as 10,50,80.")] = "",
     as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object on standard output.")] = False,
 ) -> None:
     """Measure how old recommendations are, on real Kafka, Redis and workers.
@@ -48,17 +51,34 @@ def freshness(
     queries (with --queries): so many are sent a second, whatever comes back; ok_ms and busy_ms are the times until
     somebody among them who asks one after the other was answered, or told that all are busy.
     """
-    from workers.bench.freshness import measure
+    from workers.bench.freshness import measure, measure_shares
 
-    console = Console(stderr=True, highlight=False, soft_wrap=True)
-    found = measure(seconds, rate, queries, lambda line: console.print(line, markup=False))
-    if as_json:
-        typer.echo(msgspec.json.encode(found))
+    def say(line: str) -> None:
+        terminal.say(line, stderr=True)
+
+    if not shares:
+        found = measure(seconds, rate, queries, say)
+        if as_json:
+            typer.echo(msgspec.json.encode(found))
+        else:
+            _show_freshness(found)
         return
+    several = measure_shares(seconds, _numbers("--shares", shares), say)
+    if as_json:
+        typer.echo(msgspec.json.encode(several))
+        return
+    typer.echo(f"highest rate {several.highest_per_s:,.0f}/s; from a backlog {several.backlog.rate.median:,.0f}/s")
+    for share in several.shares:
+        typer.echo(f"at {share.percent:g} %:")
+        _show_freshness(share.freshness)
+
+
+def _show_freshness(found: Freshness) -> None:
     for name, summary in (("event to list", found.event_to_recs_ms), ("item to index", found.item_to_index_ms)):
         typer.echo(
             f"{name}: p50 {summary.p50:.0f} ms, p90 {summary.p90:.0f} ms, p99 {summary.p99:.0f} ms, "
-            f"longest {summary.max:.0f} ms ({summary.samples:,} measured, {summary.missing} missing)"
+            f"p99.9 {summary.p999:.0f} ms, longest {summary.max:.0f} ms "
+            f"({summary.samples:,} measured, {summary.missing} missing)"
         )
     asked = found.queries
     for name, took in () if asked is None else (("answered", asked.ok_ms), ("told busy", asked.busy_ms)):
