@@ -10,12 +10,12 @@ from typing import Any, Final, Literal
 import msgspec
 import numpy as np
 import redis
-from kafka.partitioner.default import murmur2
 
 from schemas.keys import ItemKeys, Keys
 from schemas.records import HEADER_BYTES, pack_codes, version_tag
 from schemas.settings import Settings
 from workers.bench.private_redis import private_redis
+from workers.bench.stored_items import partition_of
 from workers.delivery import PositionStore
 from workers.items import item_batch, shortened_log
 
@@ -222,7 +222,7 @@ def write_items(
     packed = pack_codes(version_tag(VERSION), np.ones(count, bool), np.zeros(count, bool), errors, none, items.codes)
     rows = defaultdict(list)
     for row, item_id in enumerate(items.ids):
-        rows[_partition_of(item_id)].append(row)
+        rows[partition_of(item_id, PARTITIONS)].append(row)
     positions = [store.claim(keys.position, 0) for keys in partitions]
     batch = Settings().events.batch
     done = 0
@@ -290,11 +290,6 @@ def _measured(
 def _empty(client: redis.Redis) -> int:
     client.flushall(asynchronous=False)
     return used_memory(client)
-
-
-def _partition_of(item_id: str) -> int:
-    """Return the partition that Kafka's producers choose for a key."""
-    return int((murmur2(item_id.encode()) & 0x7FFFFFFF) % PARTITIONS)
 
 
 def _log_bytes(client: redis.Redis, partitions: Sequence[ItemKeys]) -> int:

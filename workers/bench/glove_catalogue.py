@@ -16,12 +16,9 @@ from models.codecs import Int8Codec
 from models.content import ContentModel
 from models.scaling import Scaling
 from models.space import ContentSpace
-from schemas.keys import Keys
-from schemas.records import pack_codes, version_tag
 from schemas.settings import Settings
+from workers.bench.stored_items import store_items
 from workers.datasets import glove
-from workers.delivery import PositionStore
-from workers.items import item_batch
 from workers.training import promote, version_prefix
 
 ITEMS: Final = 400_000
@@ -59,31 +56,9 @@ class GloveCatalogue:
         """Make a model whose latents are the words' vectors the current one, and store all items as an encoder does."""
         version = self._save_model(settings)
         promote(client, settings, version)
-        keys, count = Keys(settings.redis.prefix), len(self)
-        store = PositionStore(client, keys)
-        no_scores = np.full(count, np.nan, np.float32)
-        available, anomalous, errors = np.ones(count, bool), np.zeros(count, bool), np.zeros(count, np.float32)
-        packed = pack_codes(version_tag(version), available, anomalous, errors, no_scores, self._codes)
-        done = 0
-        for partition in range(settings.kafka.partitions):
-            own = keys.items(version, partition)
-            position = store.claim(own.position, 0)
-            # Whoever looks for an item looks into each partition; so these need not be where Kafka would put them.
-            rows = range(partition, count, settings.kafka.partitions)
-            for start in range(0, len(rows), settings.events.batch):
-                some = rows[start : start + settings.events.batch]
-                records: dict[str, bytes | None] = {str(row): packed[row] for row in some}
-                attributes: dict[str, bytes | None] = {
-                    str(row): msgspec.json.encode({GROUP: int(self.groups[row])}) for row in some
-                }
-                following = position.next + len(some)
-                changes = [(name, True) for name in records]
-                log_events = settings.recommend.log_events
-                writes = item_batch(client, own, position, following, changes, records, attributes, log_events)
-                store.commit(writes.batch, position, following)
-                writes.applied(position)
-                done += len(some)
-                advance(done)
+        ids = [str(row) for row in range(len(self))]
+        attributes = [msgspec.json.encode({GROUP: group}) for group in self.groups.tolist()]
+        store_items(client, settings, version, ids, self._codes, attributes, advance)
 
     def cuts(self, ks: Sequence[int], groups: Ints | None = None) -> Floats:
         """Return the score of the k-th nearest neighbour of each item that is ``asked`` for, ``[queries, ks]``.
