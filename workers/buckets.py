@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Sequence
-from typing import Any
+from typing import Any, NamedTuple
 
 import redis
 
@@ -14,18 +14,36 @@ from workers.delivery import MAX_ARGUMENTS, Batch, Position
 BucketKey = Callable[[int], str]
 
 
+class Read(NamedTuple):
+    """Fields to read: the ids in the hashes called ``key``, of which there are ``buckets``."""
+
+    key: BucketKey
+    identifiers: Sequence[str]
+    buckets: int
+
+
+def read_all(client: redis.Redis, reads: Sequence[Read]) -> list[dict[str, bytes | None]]:
+    """Return the stored value of each id of each read, None where there is none; one round trip."""
+    grouped = [_grouped(read.identifiers, read.buckets) for read in reads]
+    pipeline = client.pipeline(transaction=False)
+    for read, by_bucket in zip(reads, grouped, strict=True):
+        for bucket, ids in by_bucket.items():
+            pipeline.hmget(read.key(bucket), ids)
+    replies = iter(pipeline.execute())
+    found: list[dict[str, bytes | None]] = []
+    for by_bucket in grouped:
+        values: dict[str, bytes | None] = {}
+        for ids in by_bucket.values():
+            values.update(zip(ids, next(replies), strict=True))
+        found.append(values)
+    return found
+
+
 def read_fields(
     client: redis.Redis, key: BucketKey, identifiers: Sequence[str], buckets: int
 ) -> dict[str, bytes | None]:
     """Return the stored value of each id, None where there is none; one round trip."""
-    by_bucket = _grouped(identifiers, buckets)
-    pipeline = client.pipeline(transaction=False)
-    for bucket, ids in by_bucket.items():
-        pipeline.hmget(key(bucket), ids)
-    found: dict[str, bytes | None] = {}
-    for ids, values in zip(by_bucket.values(), pipeline.execute(), strict=True):
-        found.update(zip(ids, values, strict=True))
-    return found
+    return read_all(client, [Read(key, identifiers, buckets)])[0]
 
 
 def buckets_needed(position: Position, changes: Iterable[int], ids_per_bucket: int) -> tuple[int, int]:

@@ -100,23 +100,26 @@ class Catalogue:
         """Return the ids of ``slots``."""
         return [self._rows.ids[slot] for slot in slots.tolist()]
 
-    def bags(self, histories: Sequence[Sequence[tuple[str, float]]]) -> tuple[NDArray[np.float32], NDArray[np.bool_]]:
-        """Return the embedding bag of each history of (item id, weight), and whether it knows any item.
+    def bags(
+        self, slots: NDArray[np.int64], weights: NDArray[np.float32], ends: NDArray[np.int64]
+    ) -> tuple[NDArray[np.float32], NDArray[np.bool_]]:
+        """Return the embedding bag of each history, and whether it knows any item.
+
+        Args:
+            slots: of all items of all histories, ``[n]``, -1 where one was never published.
+            weights: of the same, ``[n]``.
+            ends: history i has the items from ``ends[i]`` to ``ends[i + 1]``, ``[histories + 1]``.
 
         Returns:
             float32 ``[histories, embedding_dim]`` and bool ``[histories]``.
         """
-        ends = np.cumsum([0, *map(len, histories)])
-        weights = np.array([weight for history in histories for _, weight in history], np.float32)
         with self._lock:
-            slots = self._rows.find([item_id for history in histories for item_id, _ in history])
             known = self._is_known(slots)
-            rows, weights = slots[known], weights[known]
-            bounds = np.concatenate([[0], np.cumsum(known)])[ends]
             # Only the rows that are needed are copied: others may change as soon as the lock is free.
-            needed, inverse = np.unique(rows, return_inverse=True)
+            needed, inverse = np.unique(slots[known], return_inverse=True)
             embeddings = self._rows.embeddings[needed]
-        bags = self._space.bags(embeddings, bounds, inverse.astype(np.int64), weights)
+        bounds = np.concatenate([[0], np.cumsum(known)])[ends]
+        bags = self._space.bags(embeddings, bounds, inverse.astype(np.int64), weights[known])
         return bags, np.diff(bounds) > 0
 
     def attributes(self, ids: Sequence[str]) -> list[dict[str, Attribute]]:

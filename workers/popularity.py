@@ -97,12 +97,12 @@ class Popularity:
         pipeline = self._redis.pipeline(transaction=False)
         for users in self._users:
             pipeline.zrevrange(getattr(users, kind), 0, depth - 1, withscores=True)
-        weights: dict[bytes, float] = {}
-        for counts in cast(list[list[tuple[bytes, float]]], pipeline.execute()):
-            for member, weight in counts:
-                other = weights.get(member)
-                weights[member] = weight if other is None else float(np.logaddexp2(other, weight))
-        return {member.decode(): weight for member, weight in weights.items()}
+        counts = [pair for part in cast(list[list[tuple[bytes, float]]], pipeline.execute()) for pair in part]
+        members: dict[bytes, int] = {}
+        places = [members.setdefault(member, len(members)) for member, _ in counts]
+        weights = np.full(len(members), -np.inf)
+        np.logaddexp2.at(weights, np.array(places, np.int64), [weight for _, weight in counts])
+        return dict(zip((member.decode() for member in members), weights.tolist(), strict=True))
 
     def _rising(self, recent: dict[str, float]) -> dict[str, float]:
         """Return log2 of the trend of each item that rises, from the log2 of its recent weight."""

@@ -43,7 +43,10 @@ class Ranker:
 
     def several(self, histories: Sequence[History], wanted: Sequence[Sequence[Wanted]]) -> list[list[Ranked]]:
         """Return the lists ``wanted[i]`` for the history ``histories[i]`` of (item id, weight), without its items."""
-        bags, known = self._catalogue.bags(histories)
+        ends = np.cumsum([0, *map(len, histories)])
+        slots = self._catalogue.slots([item for history in histories for item, _ in history])
+        weights = np.array([weight for history in histories for _, weight in history], np.float32)
+        bags, known = self._catalogue.bags(slots, weights, ends)
         ranked = [[] if here else [Ranked([], []) for _ in own] for own, here in zip(wanted, known, strict=True)]
         rows = np.flatnonzero(known).tolist()
         if not rows:
@@ -52,7 +55,7 @@ class Ranker:
         codes = self._bundle.user_codec.encode(users)
         queries = np.hstack([users, np.ones((len(rows), 1), np.float32)])
         asked = [
-            _Asked(query, self._published([item for item, _ in histories[row]], one), one)
+            _Asked(query, self._barred(slots[ends[row] : ends[row + 1]], one), one)
             for query, row in enumerate(rows)
             for one in wanted[row]
         ]
@@ -69,8 +72,8 @@ class Ranker:
         """Return the items nearest to each of ``item_ids``, which must be known (not: available)."""
         vectors = self._catalogue.unit_vectors(item_ids)
         asked = [
-            _Asked(row, self._published([item], one), one)
-            for row, (item, one) in enumerate(zip(item_ids, wanted, strict=True))
+            _Asked(row, self._barred(own, one), one)
+            for row, (own, one) in enumerate(zip(self._catalogue.slots(item_ids)[:, None], wanted, strict=True))
         ]
         return self._ranked(self._search(self._catalogue.similarity, vectors, asked))
 
@@ -82,12 +85,13 @@ class Ranker:
         codes = content.codes(vectors)
         names = [""] * len(vectors)  # No item is called so: the bridge places them.
         placed = self._bundle.space.place(names, content.latents(codes), np.ones(len(vectors), bool))
-        asked = [_Asked(row, self._published([], one), one) for row, one in enumerate(wanted)]
+        asked = [_Asked(row, self._barred(np.empty(0, np.int64), one), one) for row, one in enumerate(wanted)]
         return self._ranked(self._search(self._catalogue.similarity, unit_vectors(placed.retrieval), asked))
 
-    def _published(self, item_ids: Sequence[str], wanted: Wanted) -> NDArray[np.int64]:
-        """Return the slots of what a list must not have: ``item_ids`` and what it excludes itself."""
-        slots = self._catalogue.slots([*item_ids, *wanted.exclude])
+    def _barred(self, slots: NDArray[np.int64], wanted: Wanted) -> NDArray[np.int64]:
+        """Return what a list must not have: ``slots``, but -1, and what it excludes itself."""
+        if wanted.exclude:
+            slots = np.concatenate([slots, self._catalogue.slots(list(wanted.exclude))])
         return slots[slots >= 0]
 
     def _search(self, index: LatentIndex, queries: NDArray[np.float32], asked: list[_Asked]) -> list[Candidates]:

@@ -138,7 +138,16 @@ class Recommender:
     def fold(self, parts: list[Decoded[Interaction]]) -> list[Update]:
         """Return the new histories of the users of each partition."""
         with metrics.STAGE_SECONDS.labels("histories").time():
-            return [self._fold(part) for part in parts]
+            reads = [
+                buckets.Read(
+                    self._keys.users(part.owned.partition).histories,
+                    list(dict.fromkeys(interaction.user_id for interaction in part.changes)),
+                    part.owned.position.buckets,
+                )
+                for part in parts
+            ]
+            stored = buckets.read_all(self._redis, reads)
+            return [self._fold(part, own) for part, own in zip(parts, stored, strict=True)]
 
     def rank(self, users: list[UserOf]) -> None:
         """Rank users of any partitions in one call of each model and one search."""
@@ -224,11 +233,9 @@ class Recommender:
             ranking.result()
             ranked = upcoming
 
-    def _fold(self, part: Decoded[Interaction]) -> Update:
+    def _fold(self, part: Decoded[Interaction], stored: dict[str, bytes | None]) -> Update:
         keys = self._keys.users(part.owned.partition)
         position = part.owned.position
-        users = list(dict.fromkeys(interaction.user_id for interaction in part.changes))
-        stored = buckets.read_fields(self._redis, keys.histories, users, position.buckets)
         histories = Histories(stored, self._settings.history)
         first_contacts, changes = [], []
         for interaction in part.changes:
@@ -244,7 +251,7 @@ class Recommender:
         buckets.write(batch, keys.histories, histories.packed(), bucket_count)
         self._note_waiting(part, batch)
         judgements = self._judge(part.owned, first_contacts)
-        lists = Lists(part.owned, part.following, histories, users, batch, judgements=judgements)
+        lists = Lists(part.owned, part.following, histories, list(stored), batch, judgements=judgements)
         return Update(part, lists, ids, bucket_count)
 
     def _judge(self, owned: Owned, interactions: list[Interaction]) -> list[Judgement]:
