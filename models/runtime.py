@@ -68,29 +68,30 @@ class FixedBatch:
     Many batches are one call of TensorFlow: Python's lock is waited for once, however many threads want it.
 
     Args:
-        function: of float32 ``[batch, width]`` for each of ``widths``; returns ``[batch, outputs]`` of any type.
+        function: of float32 ``[batch, width]`` for each of ``widths``; returns ``[batch, outputs]``.
         widths: values of a row in each argument.
+        dtype: of what it returns, as TensorFlow calls it.
     """
 
-    def __init__(self, function: Callable[..., Any], *widths: int) -> None:
+    def __init__(self, function: Callable[..., Any], *widths: int, dtype: Any = tf.float32) -> None:
         self._widths = widths
         # Of large images fewer at a time, since a convolution needs many times their size.
         self.rows = max(_FEWEST, min(BATCH, _LARGEST_BATCH // max(widths)))
-        first = function(*(tf.zeros((self.rows, width)) for width in widths))
-        self._outputs: int = first.shape[1]
-        self._dtype = first.dtype
 
         @compiled(*((None, self.rows, width) for width in widths))
         def run(*batches: Any) -> Any:
-            return tf.map_fn(lambda batch: function(*batch), batches, parallel_iterations=1, dtype=self._dtype)
+            return tf.map_fn(lambda batch: function(*batch), batches, parallel_iterations=1, fn_output_signature=dtype)
 
         self._run = run
+        first = run(*(np.zeros((1, self.rows, width), np.float32) for width in widths)).numpy()
+        self._outputs: int = first.shape[2]
+        self._dtype = first.dtype
 
     def __call__(self, *arrays: Floats) -> NDArray[Any]:
         """Return the function of each row, ``[n, outputs]``, for float32 ``[n, width]`` each."""
         checked = [float_matrix(rows, width, "model input") for rows, width in zip(arrays, self._widths, strict=True)]
         count = len(checked[0])
-        result = np.empty((count, self._outputs), self._dtype.as_numpy_dtype)
+        result = np.empty((count, self._outputs), self._dtype)
         together = _BATCHES * self.rows
         for start in range(0, count, together):
             batches = (self._batches(rows[start : start + together]) for rows in checked)

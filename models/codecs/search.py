@@ -25,12 +25,14 @@ def product_search(centroids: Floats) -> FixedBatch:
         distances = squares[:, None, :] - 2 * tf.matmul(rows, centroids, transpose_b=True)
         return tf.cast(tf.transpose(tf.argmin(distances, axis=2)), tf.uint8)
 
-    return FixedBatch(nearest, pieces * width)
+    return FixedBatch(nearest, pieces * width, dtype=tf.uint8)
 
 
 def residual_search(codebooks: Floats) -> FixedBatch:
     """Return what maps float32 ``[n, d]`` to codes uint8 ``[n, books]``, see :func:`beam_search`."""
-    return FixedBatch(lambda rows: tf.cast(beam_search(rows, codebooks, BEAM)[:, 0], tf.uint8), codebooks.shape[2])
+    return FixedBatch(
+        lambda rows: tf.cast(beam_search(rows, codebooks, BEAM)[:, 0], tf.uint8), codebooks.shape[2], dtype=tf.uint8
+    )
 
 
 def beam_search(rows: Any, codebooks: Any, beam: int) -> Any:
@@ -89,4 +91,4 @@ def decoded_search(
         losses = tf.reshape(loss(latents, tf.repeat(rows, candidates, axis=0)), (-1, candidates))
         return tf.cast(tf.gather(codes, tf.argmin(losses, axis=1), batch_dims=1), tf.uint8)
 
-    return FixedBatch(search, width)
+    return FixedBatch(search, width, dtype=tf.uint8)
