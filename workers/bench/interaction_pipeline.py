@@ -46,6 +46,7 @@ _TOPICS_OF_A_USER: Final = 5
 _SPREAD: Final = 0.5
 _CHANGES: Final[dict[str, dict[str, Any]]] = {"recommend": {"k": LIST_LENGTH}}
 _USERS_AT_A_TIME: Final = 500
+_WARM_UP: Final = 0.5
 _FIRST_SECOND: Final = 1_700_000_000.0
 
 Say = Callable[[str], None]
@@ -168,8 +169,8 @@ def _end_to_end(sandbox: Sandbox, client: redis.Redis) -> tuple[Drained, float]:
     backlog = Backlog(sandbox, client)
     with Workers(sandbox, ["recommender"]) as workers:
         pid = workers.processes[0].pid
-        # It begins when its codes are loaded, and at once.
-        whole = drained(backlog.interactions, pid, workers.check)
+        # It begins when its codes are loaded; the index is built meanwhile.
+        whole = drained(backlog.interactions, pid, workers.check, warm_up=_WARM_UP)
         peak_mb = peak_memory_mb(pid)
     backlog.close()
     return whole, peak_mb
@@ -186,6 +187,7 @@ def _alone(sandbox: Sandbox, bundle: Bundle, history: int, topics: Ints, events:
         )
         follower.start()
         follower.loaded.wait()
+        catalogue.retrieval.wait_sealed()
         arms = Arms([Arm.of("control", bundle, catalogue, client, keys, all_profiles(settings.recommend))])
         popularity = Popularity(client, keys, settings.kafka.partitions, catalogue, bundle.version, settings.recommend)
         consumer = connections.consumer(settings, "recommender")

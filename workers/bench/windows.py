@@ -68,10 +68,13 @@ class Stopwatch:
         return Rate.of(self._rates)
 
 
-def drained(left: Callable[[], int], process: int, check: Callable[[], None], windows: int = WINDOWS) -> Drained:
+def drained(
+    left: Callable[[], int], process: int, check: Callable[[], None], *, warm_up: float = 0.1, windows: int = WINDOWS
+) -> Drained:
     """Watch the process ``process`` until ``left()``, the number of events still to do, is 0.
 
-    The first tenth does not count: first calls are slower than the rest. A window begins and ends where a batch does.
+    The first events, a share of ``warm_up``, do not count: first calls are slower than the rest. A window begins and
+    ends where a batch does.
     """
     total = remaining = left()
     moments: list[tuple[float, int]] = []
@@ -80,7 +83,7 @@ def drained(left: Callable[[], int], process: int, check: Callable[[], None], wi
         check()
         time.sleep(_POLL_S)
         before, remaining = remaining, left()
-        if remaining < before and remaining <= 0.9 * total:
+        if remaining < before and remaining <= (1 - warm_up) * total:
             if not moments:
                 cpu = cpu_seconds(process)
             moments.append((time.perf_counter(), total - remaining))

@@ -57,7 +57,8 @@ def _show(found: Pipeline) -> None:
 
 
 def _figures(one: Items | Interactions, naive: float | None) -> tuple[str, ...]:
-    alone = ", ".join(f"{name} {value:,.0f}" for name, value in msgspec.structs.asdict(one.stages).items())
+    stages = msgspec.structs.asdict(one.stages)
+    alone = ", ".join(f"{name} {value:,.0f}" for name, value in stages.items() if value is not None)
     return (
         f"{one.end_to_end:,.0f}",
         f"{one.of_slowest_stage:.2f}",
