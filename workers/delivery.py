@@ -22,7 +22,6 @@ from pathlib import Path
 from typing import Final, NamedTuple
 
 import redis
-from redis.exceptions import NoScriptError
 
 from schemas.keys import Keys
 
@@ -167,20 +166,9 @@ class ListWriter:
         """Write ``lists``; return how many were refused as older."""
         if not lists:
             return 0
-        try:
-            written = self._written(lists)
-        except NoScriptError:
-            # Redis has started anew. What was written is written again, and stays as it is.
-            self._redis.script_load(self._script.script)
-            written = self._written(lists)
-        return sum(not one for one in written)
-
-    def _written(self, lists: list[FinishedList]) -> list[int]:
-        """Return whether each list was written; in one round trip, as Redis is not asked for the script first."""
         pipeline = self._redis.pipeline(transaction=False)
         for finished in lists:
             first = finished.document.index(finished.order.encode())
-            pipeline.evalsha(
-                self._script.sha, 1, finished.key, finished.document, str(first), finished.order, str(finished.seconds)
-            )
-        return pipeline.execute()
+            arguments: list[Argument] = [finished.document, first, finished.order, finished.seconds]
+            self._script(keys=[finished.key], args=arguments, client=pipeline)
+        return sum(not written for written in pipeline.execute())
