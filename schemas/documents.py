@@ -64,7 +64,7 @@ class Recommendations(msgspec.Struct, frozen=True):
 
 def recommendation_order(epoch: int, offset: int) -> str:
     """Return the fixed-width stamp of a list: it sorts as text by epoch, then by offset."""
-    return f"{epoch:012d}-{offset:016d}"
+    return f"{epoch:013d}-{offset:016d}"
 
 
 class ListQuery(msgspec.Struct, frozen=True, forbid_unknown_fields=True, omit_defaults=True, kw_only=True):

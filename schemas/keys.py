@@ -163,7 +163,10 @@ class Keys:
 
     @property
     def epoch(self) -> str:
-        """Counter: epochs are unique over all partitions, so that lists compare across them."""
+        """Integer: the last epoch given, at least the time in milliseconds.
+
+        Epochs are unique over all partitions, so that lists compare across them.
+        """
         return f"{self.prefix}:epoch"
 
     def items(self, version: str, partition: int) -> ItemKeys:

@@ -91,6 +91,7 @@ class PositionStore:
     def __init__(self, client: redis.Redis, keys: Keys) -> None:
         self._redis = client
         self._keys = keys
+        self._next_epoch = client.register_script((_HERE / "next_epoch.lua").read_text())
         self._claim = client.register_script((_HERE / "claim.lua").read_text())
         self._commit = client.register_script((_HERE / "commit.lua").read_text())
 
@@ -100,11 +101,11 @@ class PositionStore:
         ``beginning`` is the offset to start at when nobody has owned the partition before.
         """
         while True:
-            epoch = int(self._redis.incr(self._keys.epoch))
+            epoch = int(self._next_epoch(keys=[self._keys.epoch]))
             ours, *stored = self._claim(keys=[position_key], args=[epoch, beginning])
             if ours:
                 return Position(*map(int, stored))
-            # Another worker was faster, or Redis was restored and the counter is behind: pass the owner.
+            # Another worker was faster, or the clock of Redis is behind: pass the owner.
             self._redis.incrby(self._keys.epoch, max(int(stored[0]) - epoch, 0))
 
     def standing(self, position_keys: Sequence[str]) -> list[tuple[int, int, int]]:

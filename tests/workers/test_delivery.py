@@ -1,5 +1,7 @@
 """The Lua calls, against a real Redis."""
 
+import time
+
 import numpy as np
 import pytest
 import redis
@@ -88,6 +90,21 @@ def test_claim_passes_a_counter_that_a_restore_set_back(
         position = store.claim(keys.users(0).position, 0)
     redis_client.set(keys.epoch, 1)
     assert store.claim(keys.users(0).position, 0).epoch > position.epoch
+
+
+def test_epochs_stay_newer_when_all_of_redis_is_set_back(
+    store: PositionStore, keys: Keys, redis_client: redis.Redis
+) -> None:
+    """A list that an owner wrote into the restored Redis, with the epoch it had before, must not outrank later ones."""
+    names = [keys.epoch, keys.users(0).position]
+    store.claim(keys.users(0).position, 0)
+    before = [redis_client.dump(name) for name in names]
+    given = [store.claim(keys.users(0).position, 0).epoch for _ in range(8)]
+    for name, stored in zip(names, before, strict=True):
+        redis_client.restore(name, 0, stored, replace=True)
+    # Eight claims in less than 8 ms would be ahead of the clock; no restart of Redis is as fast.
+    time.sleep(0.02)
+    assert store.claim(keys.users(0).position, 0).epoch > max(given)
 
 
 def test_decay_adds_weights_as_logarithms(store: PositionStore, keys: Keys, redis_client: redis.Redis) -> None:
