@@ -98,7 +98,7 @@ def test_epochs_stay_newer_when_all_of_redis_is_set_back(
     """A list that an owner wrote into the restored Redis, with the epoch it had before, must not outrank later ones."""
     names = [keys.epoch, keys.users(0).position]
     store.claim(keys.users(0).position, 0)
-    before = [redis_client.dump(name) for name in names]
+    before = [redis_client.dump(name) or b"" for name in names]
     given = [store.claim(keys.users(0).position, 0).epoch for _ in range(8)]
     for name, stored in zip(names, before, strict=True):
         redis_client.restore(name, 0, stored, replace=True)
