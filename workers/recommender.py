@@ -8,14 +8,13 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field, replace
 from functools import partial
 from itertools import islice
-from typing import NamedTuple, cast
+from typing import cast
 
 import redis
 import structlog
 from kafka import KafkaConsumer
 
 from schemas.documents import recommendation_order
-from schemas.events import DISMISS
 from schemas.experiments import ArmName
 from schemas.keys import USERS_PER_BUCKET, Keys
 from schemas.settings import Settings
@@ -31,8 +30,9 @@ from workers.popularity import KEPT, Popularity
 from workers.profiles import all_profiles
 from workers.quality import Judgement, judge, observe
 from workers.source import Owned, PartitionRecords, Source
+from workers.updates import Lists, Update, UserOf, by_partition, touches
 from workers.waiting import Waiting, unpublished
-from workers.wanted import Ranked, Wanted
+from workers.wanted import Wanted
 from workers.withdrawn import Withdrawn
 
 log = structlog.get_logger()
@@ -50,39 +50,6 @@ class _PartitionState:
     affected: Affected = field(default_factory=Affected)
     # The sweep over all lists of the partition after the claim: the next bucket.
     sweep: int = 0
-
-
-@dataclass(slots=True)
-class Lists:
-    """Users of one partition whose lists are made anew, and the writes that belong to them.
-
-    ``following`` is the offset after the last interaction that the histories know of.
-    """
-
-    owned: Owned
-    following: int
-    histories: Histories
-    users: list[str]
-    batch: Batch
-    # In the order of the profiles.
-    ranked: dict[str, list[Ranked]] = field(default_factory=dict)
-    judgements: list[Judgement] = field(default_factory=list)
-
-    def each(self) -> list[UserOf]:
-        """Return each user with these lists."""
-        return [(self, user) for user in self.users]
-
-
-UserOf = tuple[Lists, str]
-
-
-class Update(NamedTuple):
-    """What a batch makes of one partition: its users' lists, and its counts of users and buckets."""
-
-    part: Decoded[Interaction]
-    lists: Lists
-    ids: int
-    buckets: int
 
 
 class Recommender:
@@ -157,7 +124,7 @@ class Recommender:
     def write(self, users: list[UserOf]) -> None:
         """Write the lists of users that are ranked."""
         with metrics.STAGE_SECONDS.labels("lists").time():
-            for lists, names in _by_partition(users):
+            for lists, names in by_partition(users):
                 self._write_lists(lists, names)
 
     def commit(self, updates: list[Update]) -> None:
@@ -239,7 +206,7 @@ class Recommender:
         histories = Histories(stored, self._settings.history)
         first_contacts, changes = [], []
         for interaction in part.changes:
-            if _touches(interaction) and not histories.has(interaction.user_id, interaction.item_id):
+            if touches(interaction) and not histories.has(interaction.user_id, interaction.item_id):
                 first_contacts.append(interaction)
             changes.append(histories.fold(interaction))
         ids, bucket_count = buckets.buckets_needed(position, changes, USERS_PER_BUCKET)
@@ -271,7 +238,7 @@ class Recommender:
 
     def _note_waiting(self, part: Decoded[Interaction], batch: Batch) -> None:
         """Remember who touched an item that nobody has published yet, where anybody will."""
-        touches = ((change.item_id, change.user_id) for change in part.changes if _touches(change))
+        touches = ((change.item_id, change.user_id) for change in part.changes if touches(change))
         pairs = unpublished(touches, self._arms)
         self._states[part.owned.partition].waiting.add(pairs, batch)
 
@@ -408,15 +375,3 @@ class Recommender:
                 return False
             self._write_lists(lists, names)
         return True
-
-
-def _by_partition(users: list[UserOf]) -> list[tuple[Lists, list[str]]]:
-    found: dict[int, tuple[Lists, list[str]]] = {}
-    for lists, user in users:
-        found.setdefault(lists.owned.partition, (lists, []))[1].append(user)
-    return list(found.values())
-
-
-def _touches(interaction: Interaction) -> bool:
-    """Return whether it says that the user wants something, and does not take that back."""
-    return interaction.weight > 0 and interaction.kind != DISMISS
