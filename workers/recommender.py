@@ -30,7 +30,7 @@ from workers.popularity import KEPT, Popularity
 from workers.profiles import all_profiles
 from workers.quality import Judgement, judge, observe
 from workers.source import Owned, PartitionRecords, Source
-from workers.updates import Lists, Update, UserOf, by_partition, touches
+from workers.updates import Lists, Update, UserOf, by_partition, wants
 from workers.waiting import Waiting, unpublished
 from workers.wanted import Wanted
 from workers.withdrawn import Withdrawn
@@ -206,7 +206,7 @@ class Recommender:
         histories = Histories(stored, self._settings.history)
         first_contacts, changes = [], []
         for interaction in part.changes:
-            if touches(interaction) and not histories.has(interaction.user_id, interaction.item_id):
+            if wants(interaction) and not histories.has(interaction.user_id, interaction.item_id):
                 first_contacts.append(interaction)
             changes.append(histories.fold(interaction))
         ids, bucket_count = buckets.buckets_needed(position, changes, USERS_PER_BUCKET)
@@ -238,7 +238,7 @@ class Recommender:
 
     def _note_waiting(self, part: Decoded[Interaction], batch: Batch) -> None:
         """Remember who touched an item that nobody has published yet, where anybody will."""
-        touches = ((change.item_id, change.user_id) for change in part.changes if touches(change))
+        touches = ((change.item_id, change.user_id) for change in part.changes if wants(change))
         pairs = unpublished(touches, self._arms)
         self._states[part.owned.partition].waiting.add(pairs, batch)
 

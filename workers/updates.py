@@ -56,6 +56,6 @@ def by_partition(users: Sequence[UserOf]) -> list[tuple[Lists, list[str]]]:
     return list(found.values())
 
 
-def touches(interaction: Interaction) -> bool:
+def wants(interaction: Interaction) -> bool:
     """Return whether it says that the user wants something, and does not take that back."""
     return interaction.weight > 0 and interaction.kind != DISMISS
