@@ -218,7 +218,7 @@ class LogEntry(msgspec.Struct, array_like=True, frozen=True):
 _LOG_DECODER = msgspec.msgpack.Decoder(LogEntry)
 
 
-class Touch(msgspec.Struct, array_like=True, frozen=True):
+class Touch(msgspec.Struct, array_like=True, frozen=True, gc=False):
     """One element of a history: ``[item_id, weight, timestamp, kind]``."""
 
     item_id: str
@@ -234,6 +234,22 @@ _HISTORY_DECODER = msgspec.json.Decoder(History)
 def pack_history(history: History) -> bytes:
     """Return a history as JSON, oldest interaction first."""
     return msgspec.json.encode(history)
+
+
+def spliced_history(data: bytes, lost: History, won: History) -> bytes | None:
+    """Return the history in ``data`` without ``lost`` at its beginning and with ``won`` at its end.
+
+    The bytes are those of :func:`pack_history`; None where ``data`` has been written by something else, or all is lost.
+    """
+    head = pack_history(lost)[:-1] if lost else b"["
+    if not (data.startswith(head) and data.endswith(b"]]")):
+        return None
+    kept = data[len(head) : -1]
+    if lost:
+        if not kept.startswith(b","):
+            return None
+        kept = kept[1:]
+    return b"[" + kept + (b"," + pack_history(won)[1:] if won else b"]")
 
 
 def unpack_history(data: bytes | None) -> History:

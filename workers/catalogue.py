@@ -115,11 +115,9 @@ class Catalogue:
         """
         with self._lock:
             known = self._is_known(slots)
-            # Only the rows that are needed are copied: others may change as soon as the lock is free.
-            needed, inverse = np.unique(slots[known], return_inverse=True)
-            embeddings = self._rows.embeddings[needed]
-        bounds = np.concatenate([[0], np.cumsum(known)])[ends]
-        bags = self._space.bags(embeddings, bounds, inverse.astype(np.int64), weights[known])
+            bounds = np.concatenate([[0], np.cumsum(known)])[ends]
+            # Inside the lock, because to copy the rows that are needed takes longer than to add them up.
+            bags = self._space.bags(self._rows.embeddings, bounds, slots[known], weights[known])
         return bags, np.diff(bounds) > 0
 
     def attributes(self, ids: Sequence[str]) -> list[dict[str, Attribute]]:

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import time
-from collections import defaultdict
+from collections import defaultdict, deque
+from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field, replace
 from functools import partial
-from itertools import islice
+from itertools import accumulate, islice
 from typing import cast
 
 import redis
@@ -88,11 +89,10 @@ class Recommender:
     def step(self, batches: list[PartitionRecords]) -> None:
         """Fold in ``batches``, rank each touched user once, and store: the steps of ``workers.delivery``."""
         parts, rejected = self.decode(batches)
-        updates = self.fold(parts)
+        updates = self.read(parts)
         with metrics.STAGE_SECONDS.labels("dead_letters").time():
             self._dead_letters.publish(rejected)
         self._recommend(updates)
-        self.commit(updates)
         total = sum(part.total for part in parts)
         metrics.BATCH_EVENTS.observe(total)
         self._dead_letters.check_limit(total, rejected)
@@ -102,9 +102,9 @@ class Recommender:
         with metrics.STAGE_SECONDS.labels("decode").time():
             return decode_records(batches, self._decode)
 
-    def fold(self, parts: list[Decoded[Interaction]]) -> list[Update]:
-        """Return the new histories of the users of each partition."""
-        with metrics.STAGE_SECONDS.labels("histories").time():
+    def read(self, parts: list[Decoded[Interaction]]) -> list[Update]:
+        """Return what ``parts`` will change, with the stored histories of their users; nothing is folded in yet."""
+        with metrics.STAGE_SECONDS.labels("read").time():
             reads = [
                 buckets.Read(
                     self._keys.users(part.owned.partition).histories,
@@ -114,7 +114,15 @@ class Recommender:
                 for part in parts
             ]
             stored = buckets.read_all(self._redis, reads)
-            return [self._fold(part, own) for part, own in zip(parts, stored, strict=True)]
+            return [self._update(part, own) for part, own in zip(parts, stored, strict=True)]
+
+    def fold(self, updates: list[Update], users: list[UserOf]) -> None:
+        """Fold in what ``users`` did, and judge the lists that they had."""
+        with metrics.STAGE_SECONDS.labels("histories").time():
+            update_of = {update.part.owned.partition: update for update in updates}
+            for lists, names in by_partition(users):
+                first_contacts = update_of[lists.owned.partition].fold(names)
+                lists.judgements += self._judge(lists.owned, first_contacts)
 
     def rank(self, users: list[UserOf]) -> None:
         """Rank users of any partitions in one call of each model and one search."""
@@ -190,36 +198,37 @@ class Recommender:
         self._states.pop(partition, None)
 
     def _recommend(self, updates: list[Update]) -> None:
-        """Rank all users and write their lists: while some are written, the next ones are ranked."""
-        waiting = [user for update in updates for user in update.lists.each()]
+        """Make the new lists of all users, and commit.
+
+        While some users are ranked, the lists of those before are written and those after are folded in; and what
+        belongs to a partition is committed as soon as all of its lists are written.
+        """
+        remaining = iter([user for update in updates for user in update.lists.each()])
+        unwritten = deque(zip(accumulate(len(update.lists.users) for update in updates), updates, strict=True))
+        written = 0
         ranked: list[UserOf] = []
-        while waiting or ranked:
-            upcoming, waiting = waiting[:USERS_AT_A_TIME], waiting[USERS_AT_A_TIME:]
+        upcoming = self._next_folded(updates, remaining)
+        while unwritten:
             ranking = self._thread.submit(self.rank, upcoming)
             self.write(ranked)
+            written += len(ranked)
+            while unwritten and unwritten[0][0] <= written:
+                self.commit([unwritten.popleft()[1]])
+            following = self._next_folded(updates, remaining)
             ranking.result()
-            ranked = upcoming
+            ranked, upcoming = upcoming, following
 
-    def _fold(self, part: Decoded[Interaction], stored: dict[str, bytes | None]) -> Update:
-        keys = self._keys.users(part.owned.partition)
-        position = part.owned.position
+    def _next_folded(self, updates: list[Update], remaining: Iterator[UserOf]) -> list[UserOf]:
+        users = list(islice(remaining, USERS_AT_A_TIME))
+        self.fold(updates, users)
+        return users
+
+    def _update(self, part: Decoded[Interaction], stored: dict[str, bytes | None]) -> Update:
         histories = Histories(stored, self._settings.history)
-        first_contacts, changes = [], []
-        for interaction in part.changes:
-            if wants(interaction) and not histories.has(interaction.user_id, interaction.item_id):
-                first_contacts.append(interaction)
-            changes.append(histories.fold(interaction))
-        ids, bucket_count = buckets.buckets_needed(position, changes, USERS_PER_BUCKET)
-        batch = Batch(keys.position)
-        if bucket_count > position.buckets:
-            names: list[buckets.BucketKey] = [keys.histories]
-            names += [partial(keys.codes, arm.version) for arm in self._arms]
-            buckets.split(self._redis, batch, names, position.buckets, bucket_count)
-        buckets.write(batch, keys.histories, histories.packed(), bucket_count)
-        self._note_waiting(part, batch)
-        judgements = self._judge(part.owned, first_contacts)
-        lists = Lists(part.owned, part.following, histories, list(stored), batch, judgements=judgements)
-        return Update(part, lists, ids, bucket_count)
+        lists = Lists(part.owned, part.following, histories, list(stored), Batch(part.owned.key))
+        # Before any is ranked: an item that is published from now on wakes who touched it.
+        self._note_waiting(part, lists.batch)
+        return Update(part, lists)
 
     def _judge(self, owned: Owned, interactions: list[Interaction]) -> list[Judgement]:
         """Compare ``interactions`` with the lists that stand before they are folded in."""
@@ -274,8 +283,15 @@ class Recommender:
             arm.lists.write(order, ranked, forgotten, self._states[lists.owned.partition].listed[arm.name])
 
     def _commit(self, update: Update) -> None:
-        part, lists, ids, bucket_count = update
+        part, lists = update.part, update.lists
         keys = self._keys.users(part.owned.partition)
+        position = part.owned.position
+        ids, bucket_count = buckets.buckets_needed(position, update.changes, USERS_PER_BUCKET)
+        if bucket_count > position.buckets:
+            names: list[buckets.BucketKey] = [keys.histories]
+            names += [partial(keys.codes, arm.version) for arm in self._arms]
+            buckets.split(self._redis, lists.batch, names, position.buckets, bucket_count)
+        buckets.write(lists.batch, keys.histories, lists.histories.packed(), bucket_count)
         self._add_codes(lists, bucket_count)
         lists.batch.add(keys.position, "HSET", "ids", ids, "buckets", bucket_count)
         # Last, because only these are not idempotent: should Redis stop the script before, nothing is doubled.
@@ -287,7 +303,6 @@ class Recommender:
             lists.batch.add(keys.popularity, "DECAY", KEPT, *terms)
             terms = popularity_terms(part.changes, self._settings.trending_half_life_hours / 24)
             lists.batch.add(keys.trending, "DECAY", KEPT, *terms)
-        position = part.owned.position
         if self.source.commit(lists.batch, part.owned, part.following):
             position.ids, position.buckets = ids, bucket_count
             metrics.EVENTS.labels("interactions").inc(part.total)

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections import defaultdict
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
-from typing import NamedTuple
 
 from schemas.events import DISMISS
 from workers.decoding import Decoded, Interaction
@@ -39,13 +39,29 @@ class Lists:
 UserOf = tuple[Lists, str]
 
 
-class Update(NamedTuple):
-    """What a batch makes of one partition: its users' lists, and its counts of users and buckets."""
+class Update:
+    """What a batch makes of one partition. Its users are folded in some at a time, each by itself."""
 
-    part: Decoded[Interaction]
-    lists: Lists
-    ids: int
-    buckets: int
+    def __init__(self, part: Decoded[Interaction], lists: Lists) -> None:
+        self.part = part
+        self.lists = lists
+        # What each interaction changes in the number of users.
+        self.changes = [0] * len(part.changes)
+        self._places: defaultdict[str, list[int]] = defaultdict(list)
+        for place, interaction in enumerate(part.changes):
+            self._places[interaction.user_id].append(place)
+
+    def fold(self, users: Iterable[str]) -> list[Interaction]:
+        """Fold in what ``users`` did; return their first contacts with the items that they want."""
+        histories = self.lists.histories
+        first_contacts = []
+        for user in users:
+            for place in self._places[user]:
+                interaction = self.part.changes[place]
+                if wants(interaction) and not histories.has(user, interaction.item_id):
+                    first_contacts.append(interaction)
+                self.changes[place] = histories.fold(interaction)
+        return first_contacts
 
 
 def by_partition(users: Sequence[UserOf]) -> list[tuple[Lists, list[str]]]:

@@ -16,10 +16,10 @@ def weighted_bags(embeddings: Floats, indptr: Ints, indices: Ints, weights: Floa
     the order of the history, each history by itself.
     """
     wide = np.asarray(weights, np.float64)
-    shape = (len(indptr) - 1, len(embeddings))
-    squares = sp.csr_array((wide * wide, indices, indptr), shape=shape)
-    norms: Doubles = np.sqrt(np.asarray(squares @ np.ones(len(embeddings))))
+    lengths = np.diff(indptr)
+    of = np.repeat(np.arange(len(lengths)), lengths)
+    norms: Doubles = np.sqrt(np.bincount(of, wide * wide, len(lengths)))
     norms[norms == 0] = 1
-    scaled = (wide / np.repeat(norms, np.diff(indptr))).astype(np.float32)
-    bags: Floats = sp.csr_array((scaled, indices, indptr), shape=shape) @ embeddings
+    scaled = (wide / norms[of]).astype(np.float32)
+    bags: Floats = sp.csr_array((scaled, indices, indptr), shape=(len(lengths), len(embeddings))) @ embeddings
     return bags

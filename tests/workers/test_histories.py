@@ -57,7 +57,8 @@ def test_oldest_is_forgotten_beyond_the_limit() -> None:
         st.builds(
             Interaction,
             st.just("anna"),
-            st.sampled_from("abcdefghij"),
+            # Some look like the JSON around them.
+            st.sampled_from([*"abcdef", '"],["', "x[", ',1.0,0.0,"view"]', "\\"]),
             st.sampled_from(["view", "dismiss"]),
             st.sampled_from([0.0, 0.5, 2.0]),
             st.just(0.0),
@@ -80,6 +81,18 @@ def test_a_history_does_not_depend_on_where_the_batch_was_cut(events: list[Inter
     assert len(whole.weighted("anna")) <= 4
     assert len(whole.dismissed("anna")) <= 4
     assert sum(changes) == (not whole.is_empty("anna"))
+
+
+def test_a_history_that_something_else_has_written_is_written_anew() -> None:
+    histories = Histories({"anna": b'[ ["a", 1, 5.0, "view"] ]', "bert": b'[["a",1.0,5.0,"view"]]'}, limit=1)
+    for user in ("anna", "bert"):
+        histories.fold(_interaction("b", user=user))
+    expected = pack_history([Touch("b", 1.0, 0.0, "view")])
+    assert histories.packed() == {"anna": expected, "bert": expected}
+
+
+def test_what_nobody_looked_at_stays_as_it_is_stored() -> None:
+    assert Histories({"anna": b"damaged", "bert": None}, limit=1).packed() == {"anna": b"damaged", "bert": None}
 
 
 def test_a_dismissed_item_counts_for_nothing_until_it_is_touched_again() -> None:

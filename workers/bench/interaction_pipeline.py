@@ -211,8 +211,9 @@ def _stages(recommender: Recommender, events: int) -> tuple[dict[str, Rate], flo
     for batch in batches:
         count = size(batch)
         parts, _ = watches["decode"].time(count, partial(recommender.decode, batch))
-        updates = watches["histories"].time(count, partial(recommender.fold, parts))
+        updates = watches["histories"].time(0, partial(recommender.read, parts))
         pairs = [pair for update in updates for pair in update.lists.each()]
+        watches["histories"].time(count, partial(recommender.fold, updates, pairs))
         users += len(pairs)
         watches["recommend"].time(count, partial(recommender.rank, pairs))
         watches["lists"].time(count, partial(recommender.write, pairs))
