@@ -75,6 +75,7 @@ class LatentIndex(IndexRows):
         with self._lock:
             self._check_usable()
             self._remember(queries)
+            self._seal_if_due()
             if allowed is None:
                 self._search_all(queries, excludes, scores, found)
             else:

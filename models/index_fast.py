@@ -24,7 +24,7 @@ from models.arrays import Floats, Ints
 _MEASURED: Final = 10
 # What is aimed at is a little more than what is promised, .99, so that queries that were not measured reach that too.
 _AIM: Final = 0.993
-_MEASURED_QUERIES: Final = 512
+MEASURED_QUERIES: Final = 512
 _FIRST_LISTS: Final = 8
 _MORE_LISTS: Final = 1.25
 # Candidates that are compared again by their vectors, for each one that is wanted; more where the fewer do not do.
@@ -42,7 +42,8 @@ class FastSearch:
 
     ``recall`` is the share of the ten best (after the very best) that is found, the mean over the queries that it was
     measured with, and ``probed`` how many lists are looked into for it. Where it is ``too_low`` with half of the lists,
-    the rows are better compared one by one. ``index`` is the FAISS index.
+    the rows are better compared one by one. ``index`` is the FAISS index; it was ``guessed`` how to ask it where rows
+    stood in for queries.
 
     Args:
         flat: a FAISS index ``IndexFlatIP`` with many rows, that stays as it is.
@@ -63,9 +64,10 @@ class FastSearch:
         self._lists: Any = faiss.clone_index(self._empty)
         self._lists.add(rows)
         self.index: Any = faiss.IndexRefine(self._lists, flat)
-        missing = max(_MEASURED_QUERIES - len(queries), 0)
+        missing = max(MEASURED_QUERIES - len(queries), 0)
+        self.guessed = missing > 0
         stand_ins = rows[np.sort(rng.choice(len(rows), min(missing, len(rows)), replace=False))]
-        self.recall = self._tune(np.concatenate([queries[:_MEASURED_QUERIES], stand_ins]))
+        self.recall = self._tune(np.concatenate([queries[:MEASURED_QUERIES], stand_ins]))
         self.too_low = self.recall < _AIM
         if self.too_low:
             self._lists.reset()

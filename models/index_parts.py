@@ -86,6 +86,11 @@ class SealedPart:
         return self._gpu is not None
 
     @property
+    def guessed(self) -> bool:
+        """Whether some of the queries that decide how it is searched were guessed, because few had been asked."""
+        return self._fast is not None and self._fast.guessed
+
+    @property
     def approximate(self) -> FastSearch | None:
         """What searches for few rows go to; None where they are exact."""
         return None if self._fast is None or self._fast.too_low else self._fast

@@ -3,18 +3,21 @@
 from __future__ import annotations
 
 import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Final
 
 import faiss
 import numpy as np
 
 from models.arrays import Floats, Ints, Mask, float_matrix
+from models.index_fast import MEASURED_QUERIES
 from models.index_parts import Delta, Part, SealedPart
 
 # Beyond this a float32 inner product could overflow.
 _LARGEST: Final = 1e15
 # So many queries are remembered, and so many of a call: one large call is not all that is asked.
-_REMEMBERED: Final = 512
+_REMEMBERED: Final = MEASURED_QUERIES
 _REMEMBERED_OF_A_CALL: Final = 16
 
 
@@ -40,6 +43,7 @@ class IndexRows:
         # The queries asked last, in a ring, and how many were put into it.
         self._asked = np.empty((_REMEMBERED, dim), np.float32)
         self._asked_count = 0
+        self._filling = False
         self._sealer: threading.Thread | None = None
         self._failure: BaseException | None = None
         self._closed = False
@@ -64,6 +68,11 @@ class IndexRows:
     def sealing(self) -> bool:
         """Whether a new sealed part is being built."""
         return self._sealer is not None
+
+    @property
+    def built(self) -> bool:
+        """Whether a sealed part is there, or none is being built."""
+        return len(self._sealed) > 0 or not self.sealing
 
     def upsert(self, slots: Ints, vectors: Floats, order: Ints | None = None) -> None:
         """Insert or replace ``vectors[i]`` under ``slots[i]``; of a slot that comes twice the last counts.
@@ -116,6 +125,17 @@ class IndexRows:
             if (rows < 0).any():
                 raise KeyError(f"slot {int(slots[np.flatnonzero(rows < 0)[0]])} is not in the index")
             return self._vectors_at(rows)
+
+    @contextmanager
+    def filling(self) -> Iterator[None]:
+        """Build no sealed part inside of the ``with`` block: one at its end does for all that comes in it."""
+        self._filling = True
+        try:
+            yield
+        finally:
+            with self._lock:
+                self._filling = False
+                self._seal_if_due()
 
     def wait_sealed(self) -> None:
         """Wait until no new sealed part is being built."""
@@ -185,10 +205,12 @@ class IndexRows:
         return [(part, base) for part, base in parts if len(part)]
 
     def _due(self) -> bool:
-        """Return whether the delta or the stale rows have grown too large."""
+        """Return whether the delta or the stale rows have grown too large, or queries came that were not guessed."""
+        if self._closed or self._filling:
+            return False
         stale = len(self._sealed) + len(self._delta) - self._live
         limit = max(self._min_delta, self._seal_share * len(self._sealed))
-        return not self._closed and max(len(self._delta), stale) > limit
+        return max(len(self._delta), stale) > limit or (self._sealed.guessed and self._asked_count >= _REMEMBERED)
 
     def _seal_if_due(self) -> None:
         """Start building a new sealed part where that is due."""
@@ -218,7 +240,7 @@ class IndexRows:
             asked = self._asked[: self._asked_count].copy()
         # The old sealed part never changes, so it may be read without the lock.
         kept = sealed.vectors[rows[rows < len(sealed)]]
-        built = SealedPart(np.concatenate([kept, appended]), asked, sealed)
+        built = SealedPart(np.concatenate([kept, appended]) if len(kept) else appended, asked, sealed)
         with self._lock:
             self._swap(built, slots, rows, end)
             if not self._due():

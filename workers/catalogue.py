@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Sequence, Set
+from collections.abc import Iterator, Sequence, Set
+from contextlib import contextmanager
 from typing import TypeVar
 
 import numpy as np
@@ -70,6 +71,17 @@ class Catalogue:
             metrics.INDEX_ITEMS.labels(self._bundle.version).set(len(self.retrieval))
             recall = self.retrieval.recall
             metrics.INDEX_RECALL.labels(self._bundle.version).set(1.0 if recall is None else recall)
+
+    @contextmanager
+    def filling(self) -> Iterator[None]:
+        """Let the indexes build nothing inside of the ``with`` block: they are filled, and not asked yet."""
+        with self.retrieval.filling(), self.similarity.filling():
+            yield
+
+    @property
+    def built(self) -> bool:
+        """Whether searches are as fast as they become."""
+        return self.retrieval.built and self.similarity.built
 
     def retain(self, partition: int, ids: Set[str]) -> None:
         """Remove what came from ``partition`` and is not among ``ids`` (after loading it anew)."""

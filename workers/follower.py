@@ -5,6 +5,7 @@ from __future__ import annotations
 import threading
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import nullcontext
 from typing import Any, Final, NamedTuple, cast
 
 import redis
@@ -63,9 +64,11 @@ class Follower(Background):
                 self.stopping.wait(RETRY_S)
 
     def _load_missing(self) -> None:
-        for partition, keys in self._partitions.items():
-            if partition not in self._positions and not self.stopping.is_set():
-                self._load(partition, keys)
+        # Until all is loaded nobody asks the indexes.
+        with nullcontext() if self.loaded.is_set() else self._catalogue.filling():
+            for partition, keys in self._partitions.items():
+                if partition not in self._positions and not self.stopping.is_set():
+                    self._load(partition, keys)
 
     def _load(self, partition: int, keys: ItemKeys) -> None:
         """Read all buckets. The position is read first: what changes meanwhile is in the log after it.

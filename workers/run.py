@@ -37,6 +37,7 @@ log = structlog.get_logger()
 Role = Literal["encoder", "recommender"]
 # Python's 5 ms would be what each step of the main loop waits for, while queries or the follower have much to do.
 THREAD_SWITCH_S: Final = 0.0005
+BUILT_CHECK_S: Final = 0.01
 
 
 def run_worker(role: Role, settings: Settings) -> None:
@@ -128,6 +129,10 @@ def _recommend(
             while not follower.loaded.wait(MODEL_CHECK_S) and not stop.is_set():
                 health.beat()
                 follower.check()
+        # Meanwhile the partitions and the queries are better with workers that have an index.
+        health.not_ready = "building the index"
+        while not all(arm.catalogue.built for arm in arms) and not stop.wait(BUILT_CHECK_S):
+            health.beat()
         popularity.refresh()
         queries.start()
         health.not_ready = None

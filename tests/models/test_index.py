@@ -297,6 +297,20 @@ def test_searches_go_on_while_a_part_is_sealed(monkeypatch: pytest.MonkeyPatch) 
     assert len(index) == 40
 
 
+def test_what_is_filled_is_sealed_once_at_the_end() -> None:
+    index = LatentIndex(4, min_delta=10)
+    vectors = np.random.default_rng(0).standard_normal((100, 4)).astype(np.float32)
+    with index.filling():
+        for start in range(0, 100, 20):
+            index.upsert(np.arange(start, start + 20), vectors[start : start + 20])
+            assert not index.sealing
+        assert index.search(vectors[:1], 1)[1][0, 0] >= 0
+    index.wait_sealed()
+    assert index.built
+    assert len(index._delta) == 0
+    index.close()
+
+
 def test_a_failure_in_the_background_reaches_the_next_caller(monkeypatch: pytest.MonkeyPatch) -> None:
     def fail(vectors: Floats, *_: Any) -> Any:
         raise MemoryError(f"no room for {vectors.nbytes} bytes")

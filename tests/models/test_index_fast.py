@@ -172,14 +172,16 @@ def test_all_rows_can_be_asked_for() -> None:
 
 
 def test_recall_is_measured_with_what_is_asked() -> None:
-    """Queries that lie between the rows need more than the rows themselves, and get it at the next sealing."""
+    """Queries that lie between the rows need more than the rows themselves, and get it when enough were asked."""
     vectors = clustered(ROWS, 1)
     index = sealed(vectors)
     queries = np.random.default_rng(5).normal(size=(512, DIM)).astype(np.float32)
     for start in range(0, 512, 16):
+        assert not index.sealing
         index.search(queries[start : start + 16], 10)
-    index.upsert(np.arange(1_000), vectors[:1_000])
     index.wait_sealed()
+    index.search(queries[:16], 10)
+    assert not index.sealing
     assert index.recall is not None
     unseen = np.random.default_rng(6).normal(size=(300, DIM)).astype(np.float32)
     expected = best(true_scores(unseen, vectors), 10)

@@ -12,6 +12,7 @@ import redis
 
 from models.arrays import Bytes, Ints
 from models.bundle import Bundle, ModelParts, save_bundle
+from models.index import LatentIndex
 from models.registry import Registry
 from schemas.events import InteractionEvent
 from schemas.keys import USERS_PER_BUCKET, Keys
@@ -32,8 +33,10 @@ from workers.popularity import Popularity
 from workers.profiles import all_profiles
 from workers.recommender import Recommender
 from workers.sandbox import Backlog, Sandbox
+from workers.source import PartitionRecords
 from workers.subprocesses import Workers
 from workers.training import promote, version_prefix
+from workers.updates import UserOf
 
 NAME: Final = "bench-pipeline-interactions"
 HISTORIES: Final = (10, 100, 500)
@@ -169,7 +172,6 @@ def _end_to_end(sandbox: Sandbox, client: redis.Redis) -> tuple[Drained, float]:
     backlog = Backlog(sandbox, client)
     with Workers(sandbox, ["recommender"]) as workers:
         pid = workers.processes[0].pid
-        # It begins when its codes are loaded; the index is built meanwhile.
         whole = drained(backlog.interactions, pid, workers.check, warm_up=_WARM_UP)
         peak_mb = peak_memory_mb(pid)
     backlog.close()
@@ -194,7 +196,7 @@ def _alone(sandbox: Sandbox, bundle: Bundle, history: int, topics: Ints, events:
         dead_letters = DeadLetters(dead_letters_producer(settings), settings)
         recommender = Recommender(settings, client, consumer, dead_letters, arms, popularity)
         try:
-            return _stages(recommender, events)
+            return _stages(recommender, catalogue.retrieval, events)
         finally:
             follower.close()
             recommender.close()
@@ -202,9 +204,21 @@ def _alone(sandbox: Sandbox, bundle: Bundle, history: int, topics: Ints, events:
             catalogue.close()
 
 
-def _stages(recommender: Recommender, events: int) -> tuple[dict[str, Rate], float]:
+def _folded(recommender: Recommender, batch: list[PartitionRecords]) -> list[UserOf]:
+    parts, _ = recommender.decode(batch)
+    updates = recommender.read(parts)
+    pairs = [pair for update in updates for pair in update.lists.each()]
+    recommender.fold(updates, pairs)
+    return pairs
+
+
+def _stages(recommender: Recommender, retrieval: LatentIndex, events: int) -> tuple[dict[str, Rate], float]:
     """Time the stages batch by batch: what a batch leaves in Redis is what the next one reads."""
     batches, poll = polled(recommender.source, events)
+    # As in a worker that runs for a while: the index is built for the queries that are asked.
+    for batch in batches:
+        recommender.rank(_folded(recommender, batch))
+    retrieval.wait_sealed()
     names = ("decode", "histories", "recommend", "lists", "store")
     watches = {name: Stopwatch(events // (2 * WINDOWS)) for name in names}
     users = 0
