@@ -23,8 +23,8 @@ demo: $(INSTALLED) java ## Stream MovieLens-100K through real Kafka and Redis, a
 	@.venv/bin/latentstream stack up
 	@.venv/bin/latentstream demo movielens
 
-test: $(INSTALLED) java ## Run all tests, against real Kafka and Redis.
-	@$(VENV_PYTHON) -m pytest
+test: $(INSTALLED) java ## Run all tests, against real Kafka and Redis, two at a time.
+	@$(VENV_PYTHON) -m pytest --numprocesses 2 --dist loadfile --no-loadscope-reorder
 
 faults: $(INSTALLED) java ## Break a running system in every known way, a thousand times; writes faults.json.
 	@$(VENV_PYTHON) -m tests.faults

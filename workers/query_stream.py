@@ -69,14 +69,17 @@ class QueryStream:
         self._redis = client
         self._keys = keys
         self._settings = settings
-        self._reply = client.register_script((Path(__file__).parent / "reply.lua").read_text())
+        self._finish = client.register_script((Path(__file__).parent / "finish.lua").read_text())
         self._name = uuid.uuid4().hex
         self._look_at = 0.0
+        # How far the clock of Redis, by which entries are named, is ahead of ours.
+        self._ahead_ms = 0.0
         # Whether some of what was read last had waited too long.
         self.overloaded = False
 
     def open(self) -> None:
         """Join the other servers, and forget those that are gone."""
+        self._now_and_length()
         try:
             self._redis.xgroup_create(self._keys.queries, GROUP, id="0", mkstream=True)
         except redis.ResponseError as error:
@@ -111,10 +114,13 @@ class QueryStream:
         if not reply:
             return []
         requests = [Request(entry, fields.get(b"request", b"")) for entry, fields in reply[0][1]]
-        now_ms, queued = self._now_and_length()
-        # Where nobody waits behind them, an answer that is late is better than none: a server may just have started.
-        patience_s = self._settings.query_wait_s if queued > BATCH else self._settings.query_timeout_s
+        now_ms, patience_s = 1000 * time.monotonic() + self._ahead_ms, self._settings.query_wait_s
         # The oldest come first.
+        if requests[0].waited_s(now_ms) > patience_s:
+            now_ms, queued = self._now_and_length()
+            if queued <= BATCH:
+                # Nobody waits behind them: a late answer is better than none, a server may just have started.
+                patience_s = self._settings.query_timeout_s
         late = [request for request in requests if request.waited_s(now_ms) > patience_s]
         self.overloaded = bool(late)
         self._turn_away(late, now_ms)
@@ -130,16 +136,15 @@ class QueryStream:
         """Send ``replies`` and take ``requests`` out of the stream."""
         if not requests:
             return
-        pipeline = self._redis.pipeline(transaction=False)
+        keys = [self._keys.queries]
+        arguments: list[bytes | str | int] = [GROUP, len(requests), *(request.entry for request in requests)]
         for reply in replies:
             seconds = self._settings.reply_ttl_s
             if reply.status == "busy":
                 seconds = min(seconds, _BUSY_TTL_S)
-            self._reply(keys=[self._keys.reply(reply.id)], args=[msgspec.json.encode(reply), seconds], client=pipeline)
-        entries = [request.entry for request in requests]
-        pipeline.xack(self._keys.queries, GROUP, *entries)
-        pipeline.xdel(self._keys.queries, *entries)
-        pipeline.execute()
+            keys.append(self._keys.reply(reply.id))
+            arguments += (msgspec.json.encode(reply), seconds)
+        self._finish(keys=keys, args=arguments)
 
     def _turn_away(self, late: list[Request], now_ms: float) -> None:
         """Say "busy" to what has waited too long, and nothing to what nobody waits for."""
@@ -169,7 +174,9 @@ class QueryStream:
         pipeline.time()
         pipeline.xlen(self._keys.queries)
         (seconds, microseconds), queued = pipeline.execute()
-        return seconds * 1000 + microseconds / 1000, queued
+        now_ms = seconds * 1000 + microseconds / 1000
+        self._ahead_ms = now_ms - 1000 * time.monotonic()
+        return now_ms, queued
 
 
 def address(data: bytes) -> str | None:

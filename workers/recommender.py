@@ -3,54 +3,32 @@
 from __future__ import annotations
 
 import time
-from collections import defaultdict, deque
+from collections import deque
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, field, replace
 from functools import partial
 from itertools import accumulate, islice
-from typing import cast
 
 import redis
-import structlog
 from kafka import KafkaConsumer
 
-from schemas.documents import recommendation_order
-from schemas.experiments import ArmName
 from schemas.keys import USERS_PER_BUCKET, Keys
 from schemas.settings import Settings
 from workers import buckets, metrics, tally
-from workers.arms import Arm, Arms
+from workers.arms import Arms
 from workers.dead_letters import DeadLetters, Rejected
 from workers.decoding import Decoded, Interaction, decode_records, interaction_decoder
 from workers.delivery import Batch, PositionStore
 from workers.histories import Histories, popularity_terms
-from workers.listed import Affected, Listed, standing, take
-from workers.lists import USERS_CUT_AT_A_TIME
+from workers.list_maker import ListMaker
+from workers.listed import Listed, standing
 from workers.popularity import KEPT, Popularity
 from workers.profiles import all_profiles
 from workers.quality import Judgement, judge, observe
 from workers.source import Owned, PartitionRecords, Source
 from workers.updates import Lists, Update, UserOf, by_partition, wants
+from workers.upkeep import USERS_AT_A_TIME, PartitionState, Upkeep
 from workers.waiting import Waiting, unpublished
-from workers.wanted import Wanted
-from workers.withdrawn import Withdrawn
-
-log = structlog.get_logger()
-
-USERS_AT_A_TIME = 256
-
-
-@dataclass(slots=True)
-class _PartitionState:
-    """What the owner of a partition remembers between batches."""
-
-    waiting: Waiting
-    # What stands in the lists of the users of each arm, and whose lists have lost an item.
-    listed: dict[ArmName, Listed]
-    affected: Affected = field(default_factory=Affected)
-    # The sweep over all lists of the partition after the claim: the next bucket.
-    sweep: int = 0
 
 
 class Recommender:
@@ -72,9 +50,9 @@ class Recommender:
         self._arms = arms
         self._popularity = popularity
         self._popularity_due = 0.0
-        self._withdrawn = Withdrawn(client, self._keys, [arm.catalogue for arm in arms])
         self._profiles = all_profiles(settings.recommend)
-        self._states: dict[int, _PartitionState] = {}
+        self._maker = ListMaker(self._keys, arms, popularity, self._profiles)
+        self._states: dict[int, PartitionState] = {}
         self._decode = interaction_decoder(settings.events.max_bytes)
         self._thread = ThreadPoolExecutor(1, "rank")
         self.source = Source(
@@ -85,6 +63,7 @@ class Recommender:
             self._on_claimed,
             self._on_dropped,
         )
+        self._upkeep = Upkeep(client, self._keys, self.source, self._states, arms, self._maker, self._settings.history)
 
     def step(self, batches: list[PartitionRecords]) -> None:
         """Fold in ``batches``, rank each touched user once, and store: the steps of ``workers.delivery``."""
@@ -127,13 +106,13 @@ class Recommender:
     def rank(self, users: list[UserOf]) -> None:
         """Rank users of any partitions in one call of each model and one search."""
         with metrics.STAGE_SECONDS.labels("recommend").time():
-            self._rank(users)
+            self._maker.rank(users)
 
     def write(self, users: list[UserOf]) -> None:
         """Write the lists of users that are ranked."""
         with metrics.STAGE_SECONDS.labels("lists").time():
             for lists, names in by_partition(users):
-                self._write_lists(lists, names)
+                self._maker.write(lists, names, self._states[lists.owned.partition].listed)
 
     def commit(self, updates: list[Update]) -> None:
         """Store histories, user codes and positions."""
@@ -143,24 +122,12 @@ class Recommender:
 
     def between(self) -> bool:
         """Take what is gone out of the lists, wake users whose item arrived, sweep a bucket of stale lists."""
-        withdrawn = {arm.name: arm.catalogue.take_withdrawn() for arm in self._arms}
         # First, because it is soon done.
-        self._withdrawn.note(name for arm in self._arms for name in arm.catalogue.ids(withdrawn[arm.name]))
-        if any(slots.size for slots in withdrawn.values()) or time.monotonic() >= self._popularity_due:
+        gone = self._upkeep.take_withdrawn()
+        if gone or time.monotonic() >= self._popularity_due:
             self._popularity.refresh()
             self._popularity_due = time.monotonic() + self._settings.popular_refresh_s
-        for arm in self._arms:
-            arrived = arm.catalogue.take_arrivals()
-            for owned in list(self.source.owned.values()):
-                state = self._states[owned.partition]
-                if withdrawn[arm.name].size:
-                    state.affected.add(state.listed[arm.name].holders(withdrawn[arm.name]), USERS_AT_A_TIME)
-                self._wake(owned, state, arm, arrived)
-            arm.coverage.look_on([state.listed[arm.name] for state in self._states.values()])
-        self._withdrawn.follow(busy=self._cleaning())
-        metrics.WAITING_ITEMS.set(sum(len(state.waiting) for state in self._states.values()))
-        metrics.AFFECTED_USERS.set(sum(len(state.affected.renew) for state in self._states.values()))
-        return self._clean() or self._sweep()
+        return self._upkeep.go_on()
 
     def finish(self) -> None:
         """Do nothing: no batch is in work between two steps."""
@@ -174,25 +141,12 @@ class Recommender:
         self._thread.shutdown()
         self.source.close()
 
-    def _cleaning(self) -> bool:
-        """Return whether lists may have what is gone: some are known to, or were not looked at since the claim."""
-        return any(
-            state.affected.cut or state.affected.renew or state.sweep < owned.position.buckets
-            for owned, state in ((owned, self._states[owned.partition]) for owned in self.source.owned.values())
-        )
-
     def _on_claimed(self, owned: Owned) -> None:
-        self._withdrawn.adopt()
         waiting = Waiting(self._redis, self._keys.users(owned.partition).waiting)
         lengths = {profile.name: profile.wanted.k for profile in self._profiles}
         listed = {arm.name: Listed(lengths, arm.catalogue) for arm in self._arms}
-        state = self._states[owned.partition] = _PartitionState(waiting, listed)
-        # They may have arrived while nobody owned the partition.
-        for arm in self._arms:
-            items = waiting.items
-            known = arm.catalogue.known(items)
-            if not self._wake(owned, state, arm, {item for item, here in zip(items, known, strict=True) if here}):
-                return
+        self._states[owned.partition] = PartitionState(waiting, listed)
+        self._upkeep.adopt(owned)
 
     def _on_dropped(self, partition: int) -> None:
         self._states.pop(partition, None)
@@ -251,37 +205,6 @@ class Recommender:
         pairs = unpublished(touches, self._arms)
         self._states[part.owned.partition].waiting.add(pairs, batch)
 
-    def _rank(self, users: list[UserOf]) -> None:
-        by_arm: dict[ArmName, list[UserOf]] = defaultdict(list)
-        for lists, user in users:
-            by_arm[self._arms.of(user).name].append((lists, user))
-        for arm in self._arms:
-            if by_arm[arm.name]:
-                self._rank_arm(arm, by_arm[arm.name])
-
-    def _rank_arm(self, arm: Arm, pairs: list[UserOf]) -> None:
-        histories = [lists.histories.weighted(user) for lists, user in pairs]
-        wanted = [self._wanted(lists.histories.dismissed(user)) for lists, user in pairs]
-        ranked = arm.ranker.several(histories, wanted)
-        for (lists, user), history, own, results in zip(pairs, histories, wanted, ranked, strict=True):
-            # Without any known item there is no user code, and popularity has to do.
-            lists.ranked[user] = [
-                result if result.code else self._popularity.top(one, {item for item, _ in history})
-                for one, result in zip(own, results, strict=True)
-            ]
-
-    def _wanted(self, dismissed: frozenset[str]) -> list[Wanted]:
-        """Return what each profile wants for a user who ``dismissed`` some items."""
-        wanted = [profile.wanted for profile in self._profiles]
-        return [replace(one, exclude=dismissed) for one in wanted] if dismissed else wanted
-
-    def _write_lists(self, lists: Lists, names: list[str]) -> None:
-        order = recommendation_order(lists.owned.position.epoch, lists.following)
-        for arm, users in self._arms.divided(names):
-            forgotten = {user for user in users if lists.histories.is_empty(user)}
-            ranked = {user: lists.ranked[user] for user in users}
-            arm.lists.write(order, ranked, forgotten, self._states[lists.owned.partition].listed[arm.name])
-
     def _commit(self, update: Update) -> None:
         part, lists = update.part, update.lists
         keys = self._keys.users(part.owned.partition)
@@ -292,7 +215,7 @@ class Recommender:
             names += [partial(keys.codes, arm.version) for arm in self._arms]
             buckets.split(self._redis, lists.batch, names, position.buckets, bucket_count)
         buckets.write(lists.batch, keys.histories, lists.histories.packed(), bucket_count)
-        self._add_codes(lists, bucket_count)
+        self._maker.add_codes(lists, bucket_count)
         lists.batch.add(keys.position, "HSET", "ids", ids, "buckets", bucket_count)
         # Last, because only these are not idempotent: should Redis stop the script before, nothing is doubled.
         if self._arms.experiment is not None:
@@ -310,83 +233,3 @@ class Recommender:
             now = time.time()
             for change in part.changes:
                 metrics.EVENT_TO_LIST_SECONDS.observe(max(now - change.produced_ms / 1000, 0))
-
-    def _add_codes(self, lists: Lists, bucket_count: int) -> None:
-        keys = self._keys.users(lists.owned.partition)
-        for arm, users in self._arms.divided(lists.ranked):
-            codes = {user: lists.ranked[user][0].code or None for user in users}
-            buckets.write(lists.batch, partial(keys.codes, arm.version), codes, bucket_count)
-
-    def _wake(self, owned: Owned, state: _PartitionState, arm: Arm, items: set[str]) -> bool:
-        """Make anew the lists of an arm's users who touched ``items`` before they were published.
-
-        Returns whether we still own the partition.
-        """
-        pairs = [(item, user) for item, user in state.waiting.pairs(items) if self._arms.of(user) is arm]
-        if not pairs:
-            return True
-        if not self._refresh(owned, sorted({user for _, user in pairs})):
-            return False
-        batch = Batch(owned.key)
-        state.waiting.remove(pairs, batch)
-        if not self.source.commit(batch, owned, owned.position.next):
-            return False
-        state.waiting.forget(pairs)
-        return True
-
-    def _clean(self) -> bool:
-        """Cut what is gone out of some lists, or make some of those anew; return whether there were any."""
-        owners = [(owned, self._states[owned.partition]) for owned in self.source.owned.values()]
-        for owned, state in owners:
-            users = take(state.affected.cut, USERS_CUT_AT_A_TIME)
-            if users:
-                # As in `_refresh`.
-                if not self.source.commit(Batch(owned.key), owned, owned.position.next):
-                    return True
-                order = recommendation_order(owned.position.epoch, owned.position.next)
-                for arm, own in self._arms.divided(users):
-                    arm.lists.cut(order, own, state.listed[arm.name])
-                return True
-        for owned, state in owners:
-            users = take(state.affected.renew, USERS_AT_A_TIME)
-            if users:
-                self._refresh(owned, users)
-                return True
-        return False
-
-    def _sweep(self) -> bool:
-        """Make anew the stale lists in one bucket of a claimed partition; return whether there is more to sweep.
-
-        Stale is what is damaged or absent, of another model, or has an item that went while nobody looked.
-        """
-        for owned in list(self.source.owned.values()):
-            state = self._states[owned.partition]
-            if state.sweep < owned.position.buckets:
-                names = cast(list[bytes], self._redis.hkeys(self._keys.users(owned.partition).histories(state.sweep)))
-                state.sweep += 1
-                for arm, users in self._arms.divided(name.decode() for name in names):
-                    stale, gone = arm.lists.stale(users, state.listed[arm.name])
-                    self._withdrawn.note(gone)
-                    if not self._refresh(owned, stale):
-                        break
-                return True
-        return False
-
-    def _refresh(self, owned: Owned, users: list[str]) -> bool:
-        """Make the lists of ``users`` anew from their stored histories; return whether we still own them.
-
-        Unlike those of a batch they are written after the commit: no event will make a new owner write them again,
-        should we have lost the partition. A crash in between leaves lists that the sweep after the next claim finds.
-        """
-        keys = self._keys.users(owned.partition)
-        remaining = iter(users)
-        while names := list(islice(remaining, USERS_AT_A_TIME)):
-            stored = buckets.read_fields(self._redis, keys.histories, names, owned.position.buckets)
-            histories = Histories(stored, self._settings.history)
-            lists = Lists(owned, owned.position.next, histories, names, Batch(keys.position))
-            self._rank(lists.each())
-            self._add_codes(lists, owned.position.buckets)
-            if not self.source.commit(lists.batch, owned, owned.position.next):
-                return False
-            self._write_lists(lists, names)
-        return True

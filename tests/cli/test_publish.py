@@ -82,8 +82,11 @@ def test_more_lines_than_may_wait_for_their_acknowledgement_all_arrive(
         assert seen == list(range(user, 500, 7))
 
 
-def test_a_missing_file_is_said_before_anything_is_sent(run: Run, tmp_path: Path) -> None:
-    result = run("publish", "items", str(tmp_path / "absent.jsonl"))
+def test_a_missing_file_is_said_before_anything_is_sent(
+    run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    result = run("publish", "items", "absent.jsonl")
     assert result.exit_code == 2
     assert "absent.jsonl" in result.stderr
 

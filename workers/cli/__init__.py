@@ -13,7 +13,6 @@ from pydantic_settings import SettingsError
 from deploy.local.processes import StackError
 from models.errors import ModelError
 from schemas.experiments import BadExperiment
-from workers import logs
 from workers.cli import (
     anomalies,
     bench,
@@ -67,8 +66,6 @@ app.command()(config.config)
 
 def main() -> None:
     """Run the command line; what a person can repair is said in a line or two, without a trace."""
-    # What the parts of a worker log when a command uses them must not stand in what it prints.
-    logs.configure("WARNING")
     try:
         app()
     except ValidationError as error:

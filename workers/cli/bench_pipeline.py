@@ -38,8 +38,11 @@ def pipeline(
     for name in only or ():
         if name not in _ONLY:
             raise typer.BadParameter(f"{name!r} is none of {', '.join(_ONLY)}", param_hint="--only")
+    from workers import logs
     from workers.bench.pipeline import measure
 
+    # What the parts of a worker log when they are measured alone must not stand in what is printed.
+    logs.configure("WARNING")
     found = measure(events, interactions, only or list(_ONLY), lambda line: terminal.say(line, stderr=True))
     if as_json:
         typer.echo(msgspec.json.encode(found))
