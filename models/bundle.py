@@ -102,7 +102,7 @@ class Bundle:
             BundleError: it is missing, damaged, incomplete, has files that do not belong to it, or another
                 format.
         """
-        manifest = _verified_manifest(directory)
+        manifest = verified_manifest(directory)
         try:
             content = None
             if manifest.content is not None and manifest.codec is not None:
@@ -197,8 +197,12 @@ def _load_space(directory: Path, manifest: Manifest) -> LatentSpace:
     )
 
 
-def _verified_manifest(directory: Path) -> Manifest:
-    """Return the manifest once every file is known to be what was saved."""
+def verified_manifest(directory: Path) -> Manifest:
+    """Return the manifest of the bundle in ``directory`` once every file is known to be what was saved.
+
+    Raises:
+        BundleError: it is missing, damaged, incomplete, has files that do not belong to it, or another format.
+    """
     path = directory / _MANIFEST
     if directory.is_symlink() or path.is_symlink() or not path.is_file():
         raise BundleError(f"{directory} is not a model: it has no {_MANIFEST}, or one of the two is a link")

@@ -2,10 +2,15 @@
 
 from __future__ import annotations
 
+import shutil
 from pathlib import Path
+from typing import Final
 
-from models.bundle import VERSION_PATTERN, Bundle
+from models.bundle import VERSION_PATTERN, Bundle, Manifest, verified_manifest
 from models.errors import BundleError
+
+# No version is called so.
+_DOOMED: Final = ".removed-"
 
 
 class Registry:
@@ -40,10 +45,41 @@ class Registry:
         Raises:
             BundleError: there is no such version, or it is damaged.
         """
+        bundle = Bundle.load(self._existing(version))
+        self._require_own_name(version, bundle.manifest)
+        return bundle
+
+    def manifest(self, version: str) -> Manifest:
+        """Return what a version says of itself, after verifying it; no weights are read.
+
+        Raises:
+            BundleError: there is no such version, or it is damaged.
+        """
+        manifest = verified_manifest(self._existing(version))
+        self._require_own_name(version, manifest)
+        return manifest
+
+    def size(self, version: str) -> int:
+        """Return how many bytes the files of a version have."""
+        return sum(file.stat().st_size for file in self.path(version).iterdir() if file.is_file())
+
+    def remove(self, version: str) -> None:
+        """Remove a version; where that is interrupted, none that looks whole is left.
+
+        Raises:
+            BundleError: there is no such version.
+            OSError: it cannot be removed.
+        """
+        doomed = self._existing(version).rename(self.root / f"{_DOOMED}{version}")
+        shutil.rmtree(doomed)
+
+    def _existing(self, version: str) -> Path:
         path = self.path(version)
         if not path.is_dir():
             raise BundleError(f"there is no model {version} in {self.root}: train one with `latentstream train`")
-        bundle = Bundle.load(path)
-        if bundle.version != version:
-            raise BundleError(f"{path} holds the model {bundle.version}: directories of models must not be renamed")
-        return bundle
+        return path
+
+    def _require_own_name(self, version: str, manifest: Manifest) -> None:
+        if manifest.version != version:
+            path = self.path(version)
+            raise BundleError(f"{path} holds the model {manifest.version}: directories of models must not be renamed")

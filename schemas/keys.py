@@ -148,8 +148,13 @@ class Keys:
 
     @property
     def model(self) -> str:
-        """Hash: ``version`` of the current model, ``promoted_at``, ``promoted_by``."""
+        """Hash: ``version`` of the current model, ``promoted_at``, ``promoted_by``, ``why``."""
         return f"{self.prefix}:model"
+
+    @property
+    def promotions(self) -> str:
+        """Stream: every change of the current model, see :class:`workers.promotions.Promotion`."""
+        return f"{self.prefix}:promotions"
 
     @property
     def experiment(self) -> str:

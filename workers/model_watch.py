@@ -112,7 +112,7 @@ class Models:
         """A damaged bundle, or one for other items, must not take the service down: the old one goes on."""
         if version not in self._accepted and time.monotonic() >= self._refused.get(version, 0.0):
             try:
-                _require_same_input(self._registry.load(version), running)
+                require_same_input(self._registry.load(version), running)
                 self._accepted.add(version)
             except BundleError as error:
                 log.error("model_refused", version=version, reason=str(error), running=running.version)
@@ -125,8 +125,12 @@ class Models:
             log.warning("experiment_ignored", reason=reason)
 
 
-def _require_same_input(model: Bundle, running: Bundle) -> None:
-    """Raise BundleError where ``model`` could encode nothing of what ``running`` encodes."""
+def require_same_input(model: Bundle, running: Bundle) -> None:
+    """Refuse a ``model`` that could encode nothing of what ``running`` encodes.
+
+    Raises:
+        BundleError: so it is.
+    """
     if model.content is None or running.content is None:
         return
     shape, known = (" x ".join(map(str, content.input_shape)) for content in (model.content, running.content))

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import getpass
 import gzip
 import time
 from collections.abc import Callable, Iterator
@@ -10,12 +9,10 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, Final, NamedTuple
 
-import redis
 from kafka import KafkaConsumer, TopicPartition
 from kafka.consumer.fetcher import ConsumerRecord
 
 from schemas.events import BadEvent, decode_interaction, decode_item, feature_vector
-from schemas.keys import Keys
 from schemas.settings import Settings
 from workers import connections
 from workers.dataset import DatasetBuilder
@@ -87,16 +84,6 @@ def read_topics(settings: Settings, progress: Progress) -> Replayed:
     finally:
         consumer.close(timeout_ms=1000)
     return Replayed(builder, offsets)
-
-
-def promote(client: redis.Redis, settings: Settings, version: str) -> None:
-    """Make ``version`` the current model: workers take it over within seconds."""
-    fields: dict[Any, Any] = {
-        "version": version,
-        "promoted_at": datetime.now(UTC).isoformat(timespec="seconds"),
-        "promoted_by": getpass.getuser(),
-    }
-    client.hset(Keys(settings.redis.prefix).model, mapping=fields)
 
 
 def version_prefix() -> str:

@@ -16,10 +16,12 @@ from models.codecs import Int8Codec
 from models.content import ContentModel
 from models.scaling import Scaling
 from models.space import ContentSpace
+from schemas.keys import Keys
 from schemas.settings import Settings
 from workers.bench.stored_items import store_items
 from workers.datasets import glove
-from workers.training import promote, version_prefix
+from workers.promotions import promote
+from workers.training import version_prefix
 
 ITEMS: Final = 400_000
 # Items are in so many groups of one size, so that an item's group matches 1% of them.
@@ -55,7 +57,7 @@ class GloveCatalogue:
     def store(self, client: redis.Redis, settings: Settings, advance: Callable[[int], None]) -> None:
         """Make a model whose latents are the words' vectors the current one, and store all items as an encoder does."""
         version = self._save_model(settings)
-        promote(client, settings, version)
+        promote(client, Keys(settings.redis.prefix), version, "to measure")
         ids = [str(row) for row in range(len(self))]
         attributes = [msgspec.json.encode({GROUP: group}) for group in self.groups.tolist()]
         store_items(client, settings, version, ids, self._codes, attributes, advance)

@@ -31,11 +31,12 @@ from workers.follower import Follower
 from workers.peak_memory import peak_memory_mb
 from workers.popularity import Popularity
 from workers.profiles import all_profiles
+from workers.promotions import promote
 from workers.recommender import Recommender
 from workers.sandbox import Backlog, Sandbox
 from workers.source import PartitionRecords
 from workers.subprocesses import Workers
-from workers.training import promote, version_prefix
+from workers.training import version_prefix
 from workers.updates import UserOf
 
 NAME: Final = "bench-pipeline-interactions"
@@ -96,7 +97,7 @@ def measure(history: int, events: int, say: Say, items: int = ITEMS) -> Interact
     bundle = Registry(sandbox.settings.registry).load(version)
     topics = np.random.default_rng(0).integers(TOPICS, size=items)
     store_items(client, sandbox.settings, version, [str(number) for number in range(items)], _codes(bundle, topics))
-    promote(client, sandbox.settings, version)
+    promote(client, sandbox.keys, version, "to measure")
     _store_histories(client, sandbox.settings, history, topics)
     sandbox.publish(_events(events, items))
     # First, because the stages need the histories as they were.

@@ -25,6 +25,7 @@ from workers.cli import (
     export,
     generate,
     inspect,
+    models,
     positions,
     publish,
     recommend,
@@ -59,6 +60,7 @@ app.add_typer(dead_letters.app, name="dead-letters")
 app.command()(anomalies.anomalies)
 app.add_typer(positions.app, name="positions")
 app.add_typer(export.app, name="export")
+app.add_typer(models.app, name="models")
 app.add_typer(experiment.app, name="experiment")
 app.command()(status.status)
 app.command()(config.config)

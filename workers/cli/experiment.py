@@ -95,7 +95,7 @@ def stop(as_json: AsJson = False) -> None:
         experiments.stop(client, keys, _partitions(settings)[1], experiment)
     _print(found, as_json=as_json)
     if not as_json:
-        terminal.say(f"Ended. To let it serve everybody: redis-cli HSET {keys.model} version {found.challenger}")
+        terminal.say(f"Ended. To let it serve everybody: latentstream models promote {found.challenger}")
 
 
 def _current(settings: Settings) -> Report:

@@ -10,6 +10,7 @@ import typer
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TaskID, TextColumn, TimeElapsedColumn
 
+from schemas.keys import Keys
 from schemas.settings import Settings
 
 if TYPE_CHECKING:  # Importing it for real imports TensorFlow.
@@ -35,7 +36,7 @@ def train(
     """
     settings = Settings()
     from models import training as models_training
-    from workers import connections, training
+    from workers import connections, promotions, training
     from workers.pictures.learning_curve import draw_learning_curves
 
     # A wrong address should be said before the training, not after it.
@@ -57,7 +58,7 @@ def train(
     path = trained.save(settings.registry)
     picture = draw_learning_curves(trained.curves, path)
     if client is not None:
-        training.promote(client, settings, path.name)
+        promotions.promote(client, Keys(settings.redis.prefix), path.name, "trained")
     _report(trained.report, path, picture, time.monotonic() - started, builder.bad_events, promoted=promote)
 
 
