@@ -14,6 +14,7 @@ from schemas.settings import Settings
 from workers import connections
 from workers.bench.list_watch import ListWatch, PacedProducer
 from workers.sandbox import Backlog, Sandbox, SandboxError
+from workers.source import finish_joining
 
 
 @pytest.fixture
@@ -63,6 +64,7 @@ def test_workers_of_an_earlier_run_are_not_run_over(
     try:
         deadline = time.monotonic() + 30
         while not member.assignment():
+            finish_joining(member)
             member.poll(timeout_ms=100)
             assert time.monotonic() < deadline, "no partition was assigned"
         monkeypatch.setattr("workers.sandbox.CLEAR_TIMEOUT_S", 0.5)
