@@ -25,10 +25,11 @@ class IndexRows:
     """Vectors float32 ``[dim]`` under slots: non-negative integers, best dense (memory follows the largest).
 
     A new sealed part is built when delta or stale rows exceed both ``min_delta`` and ``seal_share`` of the
-    sealed rows, with half of the processors. All methods may be called from any thread.
+    sealed rows, with half of the processors: a twentieth, because a query looks at all of the delta, and while a part
+    is built there is most of it. All methods may be called from any thread.
     """
 
-    def __init__(self, dim: int, *, seal_share: float = 0.1, min_delta: int = 1024) -> None:
+    def __init__(self, dim: int, *, seal_share: float = 0.05, min_delta: int = 1024) -> None:
         self.dim = dim
         self._seal_share = seal_share
         self._min_delta = min_delta
