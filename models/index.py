@@ -32,8 +32,8 @@ from models.index_rows import IndexRows
 # Candidates beyond k, so that rows whose float32 scores nearly tie are usually there at the first try.
 _SLACK: Final = 16
 _WIDEN: Final = 4
-# Of what a query excludes so much is at first allowed for: most of it is seldom among the best.
-_EXCLUDED_SHARE: Final = 1 / 4
+# Among many rows this part of what a query excludes is allowed for at first: most of it is seldom among the best.
+_EXCLUDED_PART: Final = 4
 # Where fewer rows are allowed, they are multiplied one by one.
 _FEW: Final = 50_000
 # Where more are, FAISS is asked for so many times what would do if the best rows were allowed as often as any.
@@ -86,11 +86,12 @@ class LatentIndex(IndexRows):
         """Write the best of all live rows to ``scores`` and ``found``, ``[q, k]``."""
         keep = scores.shape[1] + _SLACK
         longest = max(map(len, excludes), default=0)
-        room = int(_EXCLUDED_SHARE * longest)
         pending = np.arange(len(queries))
+        if self._sealed.approximate is not None:
+            pending = self._fill(queries, excludes, pending, keep, keep + longest // _EXCLUDED_PART, scores, found)
         while len(pending):
-            pending = self._fill(queries, excludes, pending, keep, keep + room, scores, found)
-            keep, room = _WIDEN * keep, longest
+            pending = self._fill(queries, excludes, pending, keep, keep + longest, scores, found)
+            keep *= _WIDEN
 
     def _search_allowed(
         self, queries: Floats, excludes: Sequence[Ints], allowed: Mask, scores: Floats, found: Ints

@@ -18,7 +18,7 @@ _K: Final = 10
 _IDLE_QUERIES: Final = 2_000
 # A little more than the share of the rows at which the index seals anew.
 _REPLACED: Final = 0.051
-_FEWEST_REPLACED: Final = 0.051
+_FEWEST_REPLACED: Final = 1_025
 
 
 class Live(msgspec.Struct, frozen=True):
