@@ -70,8 +70,10 @@ class Registry:
             BundleError: there is no such version.
             OSError: it cannot be removed.
         """
-        doomed = self._existing(version).rename(self.root / f"{_DOOMED}{version}")
-        shutil.rmtree(doomed)
+        doomed = self.root / f"{_DOOMED}{version}"
+        if doomed.exists():
+            shutil.rmtree(doomed)
+        shutil.rmtree(self._existing(version).rename(doomed))
 
     def _existing(self, version: str) -> Path:
         path = self.path(version)

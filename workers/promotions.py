@@ -62,12 +62,13 @@ def roll_back(client: redis.Redis, keys: Keys, why: str, check: Callable[[str], 
 
 
 def promotions(client: redis.Redis, keys: Keys, count: int = KEPT) -> list[Promotion]:
-    """Return the last changes of the current model, the newest first."""
+    """Return the last changes of the current model, the newest first.
+
+    Raises:
+        PromotionFailed: an entry of the log is none of ours.
+    """
     entries = cast(list[tuple[bytes, dict[bytes, bytes]]], client.xrevrange(keys.promotions, count=count))
-    return [
-        msgspec.convert({name.decode(): value.decode(errors="replace") for name, value in fields.items()}, Promotion)
-        for _, fields in entries
-    ]
+    return [_read(keys, entry.decode(), fields) for entry, fields in entries]
 
 
 def before(log: Sequence[Promotion], version: str) -> str:
@@ -81,6 +82,17 @@ def before(log: Sequence[Promotion], version: str) -> str:
             return change.before
     known = any(change.version == version for change in log)
     return "" if known or not log else log[0].version
+
+
+def _read(keys: Keys, entry: str, fields: dict[bytes, bytes]) -> Promotion:
+    texts = {name.decode(errors="replace"): value.decode(errors="replace") for name, value in fields.items()}
+    try:
+        return msgspec.convert(texts, Promotion)
+    except msgspec.ValidationError as error:
+        raise PromotionFailed(
+            f"the entry {entry} of {keys.promotions} is not what `latentstream models` writes ({error}): "
+            f"redis-cli XDEL {keys.promotions} {entry}"
+        ) from error
 
 
 def _change(client: redis.Redis, keys: Keys, version: str, expected: str, why: str, kind: str) -> str:

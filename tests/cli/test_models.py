@@ -148,6 +148,15 @@ def test_prune_leaves_what_is_needed(run_real: Run, settings: Settings, redis_cl
     assert not list(settings.registry.glob(".removed-*"))
 
 
+def test_a_log_with_a_foreign_entry_is_told(run_real: Run, redis_client: redis.Redis, keys: Keys) -> None:
+    promote(redis_client, keys, "v1", "")
+    redis_client.xadd(keys.promotions, {b"\xff": "what"})
+    for command in ("list", "rollback"):
+        error = run_real("models", command).exception
+        assert isinstance(error, PromotionFailed)
+        assert f"XDEL {keys.promotions}" in str(error)
+
+
 def test_an_empty_registry(run_real: Run) -> None:
     assert "latentstream train" in run_real("models", "list").stdout
     assert "no current model" in str(run_real("models", "show").exception)
