@@ -32,9 +32,9 @@ FORMAT_VERSION: Final = 3
 # Safe as the name of a directory and in a Redis key; never starts with a dot.
 VERSION_PATTERN: Final = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]{0,99}")
 
-_MANIFEST: Final = "manifest.json"
+MANIFEST: Final = "manifest.json"
 # It has a number for each partition of both topics.
-_LARGEST_MANIFEST: Final = 1 << 20
+LARGEST_MANIFEST: Final = 1 << 20
 _VOCABULARY: Final = "vocabulary.json"
 _USER_CODEC: Final = "user_codec.npz"
 _UNFINISHED: Final = ".unfinished-"
@@ -141,7 +141,7 @@ def save_bundle(
         manifest = _write_files(work, parts, metrics, settings, offsets)
         version = f"{version_prefix}-{_content_hash(manifest)}"
         manifest = msgspec.structs.replace(manifest, version=version)
-        (work / _MANIFEST).write_bytes(msgspec.json.format(msgspec.json.encode(manifest), indent=2))
+        (work / MANIFEST).write_bytes(msgspec.json.format(msgspec.json.encode(manifest), indent=2))
         for path in work.iterdir():
             _sync(path)
         _sync(work)
@@ -203,20 +203,12 @@ def verified_manifest(directory: Path) -> Manifest:
     Raises:
         BundleError: it is missing, damaged, incomplete, has files that do not belong to it, or another format.
     """
-    path = directory / _MANIFEST
+    path = directory / MANIFEST
     if directory.is_symlink() or path.is_symlink() or not path.is_file():
-        raise BundleError(f"{directory} is not a model: it has no {_MANIFEST}, or one of the two is a link")
-    try:
-        if path.stat().st_size > _LARGEST_MANIFEST:
-            raise BundleError(f"{path} is larger than {_LARGEST_MANIFEST} bytes: it is no manifest")
-        manifest = msgspec.json.decode(path.read_bytes(), type=Manifest)
-    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
-        raise BundleError(f"{path} is damaged or of another format: {error}") from error
-    if manifest.format_version != FORMAT_VERSION:
-        raise BundleError(f"{path} has format {manifest.format_version}, this program reads {FORMAT_VERSION}")
-    if manifest.version.rpartition("-")[2] != _content_hash(manifest):
-        raise BundleError(f"{path} was changed after it was saved: copy the model again or train a new one")
-    found = {entry.name for entry in directory.iterdir()} - {_MANIFEST}
+        raise BundleError(f"{directory} is not a model: it has no {MANIFEST}, or one of the two is a link")
+    with path.open("rb") as opened:
+        manifest = parsed_manifest(opened.read(LARGEST_MANIFEST + 1), str(path))
+    found = {entry.name for entry in directory.iterdir()} - {MANIFEST}
     for name in sorted(found ^ manifest.files.keys()):
         raise BundleError(f"{directory} has {'no' if name in manifest.files else 'an unknown'} file {name}")
     for name, expected in manifest.files.items():
@@ -225,6 +217,25 @@ def verified_manifest(directory: Path) -> Manifest:
             raise BundleError(f"{file} is not the {expected.size} bytes that were saved: copy the model again")
         if _sha256(file) != expected.sha256:
             raise BundleError(f"{file} is damaged, its checksum is wrong: copy the model again")
+    return manifest
+
+
+def parsed_manifest(content: bytes, path: str) -> Manifest:
+    """Return the manifest that a file at ``path`` has, of which ``content`` is at least what a manifest may have.
+
+    Raises:
+        BundleError: it is damaged, was changed, or has another format.
+    """
+    if len(content) > LARGEST_MANIFEST:
+        raise BundleError(f"{path} is larger than {LARGEST_MANIFEST} bytes: it is no manifest")
+    try:
+        manifest = msgspec.json.decode(content, type=Manifest)
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
+        raise BundleError(f"{path} is damaged or of another format: {error}") from error
+    if manifest.format_version != FORMAT_VERSION:
+        raise BundleError(f"{path} has format {manifest.format_version}, this program reads {FORMAT_VERSION}")
+    if manifest.version.rpartition("-")[2] != _content_hash(manifest):
+        raise BundleError(f"{path} was changed after it was saved: copy the model again or train a new one")
     return manifest
 
 

@@ -19,6 +19,11 @@ class Registry:
     def __init__(self, root: Path) -> None:
         self.root = root
 
+    @property
+    def shown(self) -> str:
+        """Where the versions are, for people."""
+        return str(self.root)
+
     def versions(self) -> list[str]:
         """Return all versions, sorted by name; a bundle that is being written is not among them."""
         if not self.root.is_dir():
@@ -38,6 +43,23 @@ class Registry:
         if not VERSION_PATTERN.fullmatch(version):
             raise BundleError(f"{version!r} is not the name of a model version")
         return self.root / version
+
+    def publish(self, version: str) -> None:
+        """See to it that a version that was saved under ``root`` is there for all workers: here it is.
+
+        Raises:
+            BundleError: there is no such version.
+        """
+        self._existing(version)
+
+    def ready(self, version: str) -> bool:
+        """Return whether :meth:`load` begins at once; if not, what it needs is on its way here.
+
+        Raises:
+            BundleError: it could not be brought here.
+        """
+        self.path(version)
+        return True
 
     def load(self, version: str) -> Bundle:
         """Return a version after verifying it.
@@ -78,10 +100,11 @@ class Registry:
     def _existing(self, version: str) -> Path:
         path = self.path(version)
         if not path.is_dir():
-            raise BundleError(f"there is no model {version} in {self.root}: train one with `latentstream train`")
+            raise BundleError(f"there is no model {version} in {self.shown}: train one with `latentstream train`")
         return path
 
     def _require_own_name(self, version: str, manifest: Manifest) -> None:
         if manifest.version != version:
-            path = self.path(version)
-            raise BundleError(f"{path} holds the model {manifest.version}: directories of models must not be renamed")
+            raise BundleError(
+                f"{self.shown}/{version} holds the model {manifest.version}: directories of models must not be renamed"
+            )

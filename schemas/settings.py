@@ -6,6 +6,7 @@ address of Kafka or Redis, the one of the local stack (``latentstream stack up``
 
 from __future__ import annotations
 
+import hashlib
 import json
 from pathlib import Path
 from typing import Annotated, Any, Final, Literal, Self
@@ -210,8 +211,16 @@ class Settings(BaseSettings):
 
     @property
     def registry(self) -> Path:
-        """The directory of model bundles."""
-        return self.model.registry or self.home / "models"
+        """The directory of model bundles; where the registry is at a URL, that of what is trained and copied here."""
+        if self.registry_url is not None:
+            return self.home / "registries" / hashlib.sha256(self.registry_url.encode()).hexdigest()[:16]
+        return Path(self.model.registry or self.home / "models")
+
+    @property
+    def registry_url(self) -> str | None:
+        """Where the registry is, None where it is a directory."""
+        url = self.model.registry
+        return url if isinstance(url, str) else None
 
     @classmethod
     def settings_customise_sources(

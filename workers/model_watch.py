@@ -45,9 +45,12 @@ class Models:
         while not stop.is_set():
             health.beat()
             version = current_version(self._redis, self._keys)
-            if version is not None:
+            if version is None:
+                health.not_ready = "no model yet: train one with `latentstream train`"
+            elif self._registry.ready(version):
                 return self._registry.load(version)
-            health.not_ready = "no model yet: train one with `latentstream train`"
+            else:
+                health.not_ready = f"the model {version} is being copied here"
             if time.monotonic() - said_at >= WAIT_LOG_S:
                 said_at = time.monotonic()
                 log.info("waiting_for_model", reason=health.not_ready)
@@ -112,6 +115,8 @@ class Models:
         """A damaged bundle, or one for other items, must not take the service down: the old one goes on."""
         if version not in self._accepted and time.monotonic() >= self._refused.get(version, 0.0):
             try:
+                if not self._registry.ready(version):
+                    return False
                 require_same_input(self._registry.load(version), running)
                 self._accepted.add(version)
             except BundleError as error:

@@ -12,7 +12,6 @@ import redis
 import structlog
 
 from models.bundle import Bundle
-from models.registry import Registry
 from schemas.experiments import ARMS, Experiment
 from schemas.keys import Keys
 from schemas.settings import Settings
@@ -31,6 +30,7 @@ from workers.popularity import Popularity
 from workers.profiles import all_profiles
 from workers.queries import QueryServer
 from workers.recommender import Recommender
+from workers.registry import open_registry
 
 log = structlog.get_logger()
 
@@ -53,7 +53,7 @@ def run_worker(role: Role, settings: Settings) -> None:
         connections.ensure_topics(settings)
         client = connections.redis_client(settings.redis)
         keys = Keys(settings.redis.prefix)
-        models = Models(client, keys, Registry(settings.registry))
+        models = Models(client, keys, open_registry(settings))
         while (bundle := models.wait(health, stop)) is not None:
             structlog.contextvars.bind_contextvars(worker=role, model=bundle.version)
             metrics.MODEL.clear()

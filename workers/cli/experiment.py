@@ -50,9 +50,9 @@ def start(
 
     The encoders encode the items for the challenger, too. When they are done the recommenders make its users' lists.
     """
-    from models.registry import Registry
     from workers import connections, experiments
     from workers.lookup import current_version
+    from workers.registry import open_registry
 
     settings = Settings()
     keys = Keys(settings.redis.prefix)
@@ -72,7 +72,7 @@ def start(
         )
     except BadExperiment as error:
         raise CommandFailed(str(error)) from error
-    registry = Registry(settings.registry)
+    registry = open_registry(settings)
     _require_alike(registry.load(control), registry.load(challenger))
     experiments.start(client, keys, _partitions(settings)[1], experiment)
     terminal.say(f"{experiment.name}: {challenger} serves {share:.0%} of the users once it has encoded the items.")

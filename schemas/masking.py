@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import re
 from typing import Final
 from urllib.parse import parse_qsl, urlsplit
 
 MASK: Final = "***"
+_ADDRESS: Final = re.compile(r"[A-Za-z][\w+.-]*://[^\s'\"<>]+")
+_SECRETS: Final = ("password", "secret", "token", "credential", "key", "sig")
 
 
 def masked_url(url: str) -> str:
@@ -32,5 +35,13 @@ def masked_url(url: str) -> str:
     return f"{parts.scheme}://{shown}{host}{parts.path}{'?' if query else ''}{query}"
 
 
+def masked_text(text: str, url: str) -> str:
+    """Return ``text``, which others wrote, with all addresses in it masked, and user and password of ``url``."""
+    userinfo = urlsplit(url).netloc.rpartition("@")[0]
+    if userinfo:
+        text = text.replace(f"{userinfo}@", f"{MASK}@")
+    return _ADDRESS.sub(lambda address: masked_url(address[0]), text)
+
+
 def _is_secret(name: str) -> bool:
-    return any(word in name.lower() for word in ("password", "secret", "token"))
+    return any(word in name.lower() for word in _SECRETS)
