@@ -21,6 +21,7 @@ import msgspec
 from models.autoencoders import AutoencoderConfig
 from models.codecs import CodecName, Int8Codec
 from models.content import ContentModel
+from models.drift import Snapshot
 from models.errors import BundleError
 from models.files import load_arrays, save_arrays
 from models.interaction import InteractionConfig
@@ -37,6 +38,7 @@ MANIFEST: Final = "manifest.json"
 LARGEST_MANIFEST: Final = 1 << 20
 _VOCABULARY: Final = "vocabulary.json"
 _USER_CODEC: Final = "user_codec.npz"
+_SNAPSHOT: Final = "snapshot.npz"
 _UNFINISHED: Final = ".unfinished-"
 _HASH_DIGITS: Final = 8
 _CHUNK: Final = 1 << 20
@@ -78,6 +80,7 @@ class ModelParts:
     content: ContentModel | None
     space: LatentSpace
     user_codec: Int8Codec
+    snapshot: Snapshot | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,6 +91,8 @@ class Bundle:
     content: ContentModel | None
     space: LatentSpace
     user_codec: Int8Codec
+    # Models that were saved before there were any have none.
+    snapshot: Snapshot | None = None
 
     @property
     def version(self) -> str:
@@ -109,11 +114,12 @@ class Bundle:
                 content = ContentModel.load(directory, manifest.content, manifest.codec, detects=manifest.detects)
             space = _load_space(directory, manifest)
             user_codec = Int8Codec(**load_arrays(directory / _USER_CODEC))
+            snapshot = _load_snapshot(directory, content, space) if _SNAPSHOT in manifest.files else None
         # The checksums are right, so this is a bundle that another program wrote, perhaps to do harm. Whatever the
         # libraries make of it must not take down who refuses it.
         except Exception as error:
             raise BundleError(f"{directory} cannot be read as a model: {error}") from error
-        return cls(manifest, content, space, user_codec)
+        return cls(manifest, content, space, user_codec, snapshot)
 
 
 def save_bundle(
@@ -168,6 +174,8 @@ def _write_files(
         parts.content.save(work)
     parts.space.save(work)
     save_arrays(work / _USER_CODEC, parts.user_codec.arrays())
+    if parts.snapshot is not None:
+        parts.snapshot.save(work / _SNAPSHOT)
     (work / _VOCABULARY).write_bytes(msgspec.json.encode(list(parts.space.vocabulary)))
     trained = parts.space if isinstance(parts.space, InteractionSpace) else None
     return Manifest(
@@ -195,6 +203,11 @@ def _load_space(directory: Path, manifest: Manifest) -> LatentSpace:
     return InteractionSpace.load(
         directory, manifest.interaction, item_ids, bridged=manifest.bridged, seeded=manifest.seeded
     )
+
+
+def _load_snapshot(directory: Path, content: ContentModel | None, space: LatentSpace) -> Snapshot:
+    latent_dim = content.latent_dim if content is not None else 0
+    return Snapshot.load(directory / _SNAPSHOT, latent_dim=latent_dim, vocabulary=len(space.vocabulary))
 
 
 def verified_manifest(directory: Path) -> Manifest:

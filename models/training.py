@@ -23,6 +23,7 @@ from models.checkpoints import Checkpoints, Curve
 from models.codecs import Int8Codec
 from models.codecs.residual import CODEWORDS
 from models.content_training import TrainedContent, train_content
+from models.drift import Bins, Latents, Popularity, Snapshot
 from models.errors import TooLittleDataError
 from models.fitting import ReportEpoch
 from models.histories import Histories, Interactions
@@ -157,7 +158,8 @@ def train(
         metrics=metrics,
         notes=notes,
     )
-    parts = ModelParts(content.model if content else None, space, Int8Codec.fit(user_codes))
+    snapshot = _snapshot(data, histories, content, len(space.vocabulary))
+    parts = ModelParts(content.model if content else None, space, Int8Codec.fit(user_codes), snapshot)
     return Trained(parts, report, content.curves if content else {}, version_prefix, settings, data.offsets)
 
 
@@ -287,6 +289,17 @@ def _train_space(
         config, names, codes, network.embeddings, network.user_encoder, bridge, seeded=not data.published
     )
     return space, trained.user_codes, metrics
+
+
+def _snapshot(data: TrainingData, histories: Histories, content: TrainedContent | None, vocabulary: int) -> Snapshot:
+    """Return what later events are compared with. Without a vocabulary interactions were left out."""
+    return Snapshot(
+        items=len(data.item_ids),
+        users=len(np.unique(data.interactions.users)) if data.interactions is not None else 0,
+        errors=Bins.fit(content.held_out_errors[:, None]) if content else None,
+        latents=Latents.fit(content.latents) if content else None,
+        popularity=Popularity.fit(histories.items, histories.timestamps, vocabulary) if vocabulary else None,
+    )
 
 
 def _content_space(content: TrainedContent) -> tuple[LatentSpace, Floats]:

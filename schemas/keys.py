@@ -162,6 +162,11 @@ class Keys:
         return f"{self.prefix}:experiment"
 
     @property
+    def training_due(self) -> str:
+        """String: why the model is due for training. Whoever begins to train removes it."""
+        return f"{self.prefix}:due"
+
+    @property
     def topics(self) -> str:
         """Hash: topic -> id and number of partitions of the topic that the positions belong to."""
         return f"{self.prefix}:topics"

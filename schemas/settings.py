@@ -175,6 +175,19 @@ class RecommendSettings(Section):
         return self
 
 
+class DriftSettings(Section):
+    """When what comes in differs so much from what the model was trained on that it is due for training."""
+
+    threshold: float = Field(
+        0.25, gt=0, description="Population stability index beyond which it is due; .1 is said to be a small change."
+    )
+    events: int = Field(
+        10_000,
+        ge=100,
+        description="So many events of a worker decide, and half of what counts is newer. Less where events are few.",
+    )
+
+
 class HealthSettings(Section):
     """Liveness, readiness and metrics over HTTP."""
 
@@ -202,6 +215,7 @@ class Settings(BaseSettings):
     events: EventSettings = EventSettings()
     recommend: RecommendSettings = RecommendSettings()
     model: ModelSettings = ModelSettings()
+    drift: DriftSettings = DriftSettings()
     health: HealthSettings = HealthSettings()
 
     @field_validator("home")

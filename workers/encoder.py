@@ -28,6 +28,7 @@ from workers.anomalies import Anomalies, marked_items
 from workers.dead_letters import DeadLetters, Rejected
 from workers.decoding import Decoded, ItemChange, decode_records, item_decoder
 from workers.delivery import PositionStore
+from workers.drift import ItemDrift
 from workers.items import item_batch, shortened_log
 from workers.source import Owned, PartitionRecords, Source
 
@@ -83,6 +84,8 @@ class Encoder:
         self._dead_letters = dead_letters
         self._anomalies = anomalies
         self._content = bundle.content
+        # Of an experiment only the model that everybody is compared with.
+        self._drift = ItemDrift(settings, client, bundle) if dead_letters is not None else None
         self._log_events = settings.recommend.log_events
         self._thread = ThreadPoolExecutor(1, "encode")
         # The batch in work, and whether none came after it.
@@ -174,6 +177,9 @@ class Encoder:
             for part, latest in zip(work.parts, work.latest, strict=True):
                 self._commit(part, latest, {change.item_id: next(records) for change in latest})
         metrics.BATCH_EVENTS.observe(work.total)
+        if self._drift is not None:
+            self._drift.observe(work.parts, work.latest, work.rows, encoded)
+            self._drift.publish(self.source.owned.values())
         if self._dead_letters is not None:
             self._dead_letters.check_limit(work.total, work.rejected)
 

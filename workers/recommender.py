@@ -19,6 +19,7 @@ from workers.arms import Arms
 from workers.dead_letters import DeadLetters, Rejected
 from workers.decoding import Decoded, Interaction, decode_records, interaction_decoder
 from workers.delivery import Batch, PositionStore
+from workers.drift import InteractionDrift
 from workers.histories import Histories, popularity_terms
 from workers.list_maker import ListMaker
 from workers.listed import Listed, standing
@@ -50,6 +51,7 @@ class Recommender:
         self._arms = arms
         self._popularity = popularity
         self._popularity_due = 0.0
+        self._drift = InteractionDrift(settings, client, arms.control.bundle)
         self._profiles = all_profiles(settings.recommend)
         self._maker = ListMaker(self._keys, arms, popularity, self._profiles)
         self._states: dict[int, PartitionState] = {}
@@ -72,6 +74,7 @@ class Recommender:
         with metrics.STAGE_SECONDS.labels("dead_letters").time():
             self._dead_letters.publish(rejected)
         self._recommend(updates)
+        self._drift.publish(self.source.owned.values())
         total = sum(part.total for part in parts)
         metrics.BATCH_EVENTS.observe(total)
         self._dead_letters.check_limit(total, rejected)
@@ -102,6 +105,8 @@ class Recommender:
             for lists, names in by_partition(users):
                 first_contacts = update_of[lists.owned.partition].fold(names)
                 lists.judgements += self._judge(lists.owned, first_contacts)
+                touched = [contact.item_id for contact in first_contacts]
+                self._drift.observe(lists.owned.partition, lists.following, touched)
 
     def rank(self, users: list[UserOf]) -> None:
         """Rank users of any partitions in one call of each model and one search."""

@@ -194,7 +194,7 @@ def test_weights_that_lead_out_of_the_file_or_are_no_weights(
         Bundle.load(signed(copy))
 
 
-@pytest.mark.parametrize("name", ["content_encoder.weights.h5", "vocabulary.json", "space.npz"])
+@pytest.mark.parametrize("name", ["content_encoder.weights.h5", "vocabulary.json", "space.npz", "snapshot.npz"])
 def test_files_of_junk(copy: Path, name: str) -> None:
     for content in (b"", b"\x00" * 100, b"\x89HDF\r\n\x1a\n" + b"\xff" * 200, b"[" * 100_000, b'"\xff"', b"[1, 2]"):
         (copy / name).write_bytes(content)
