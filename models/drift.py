@@ -32,7 +32,7 @@ _COORDINATES: Final = 16
 _RECENT: Final = 20_000
 
 
-def stability_index(expected: Doubles, counts: Doubles) -> Doubles:
+def stability_index(expected: Doubles, counts: Doubles | Ints) -> Doubles:
     """Return the index of ``counts``, ``[…, bins]``, against the shares ``expected``, ``[…, bins]``, all above 0.
 
     One observation more, spread as is expected, keeps it finite where bins are empty, and 0 where nothing differs.
@@ -97,7 +97,8 @@ class Latents:
 
     def __post_init__(self) -> None:
         count = len(self.coordinates)
-        if self.mean.ndim != 1 or self.coordinates.dtype != np.int64 or len(self.bins.expected) != count + 1:
+        typed = self.mean.dtype == np.float32 and self.coordinates.dtype == np.int64
+        if not typed or self.mean.ndim != 1 or len(self.bins.expected) != count + 1:
             raise ValueError("the bins of the latent do not fit it")
         if count and not 0 <= self.coordinates.min() <= self.coordinates.max() < len(self.mean):
             raise ValueError("the bins of the latent are of coordinates that it does not have")
@@ -237,5 +238,5 @@ class Window:
 
 
 def _require_shares(expected: Doubles) -> None:
-    if not (expected > 0).all() or not np.allclose(expected.sum(axis=-1), 1):
+    if expected.dtype != np.float64 or not (expected > 0).all() or not np.allclose(expected.sum(axis=-1), 1):
         raise ValueError("the shares of the bins are not above 0, or their sum is not 1")

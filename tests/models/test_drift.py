@@ -176,6 +176,8 @@ def test_a_snapshot_is_what_it_was_once_loaded(tmp_path: Path) -> None:
         {"error_shares": np.full(10, 0.1)},
         {"latent_mean": np.zeros(5, np.float32)},
         {"latent_mean": np.zeros((2, 2), np.float32)},
+        {"latent_mean": np.array(list("abcd"))},
+        {"error_shares": np.full((1, 10), 0.1, np.complex128)},
         {"latent_coordinates": np.array([0, 1, 2, 4])},
         {"latent_coordinates": np.array([-1, 1, 2, 3])},
         {"latent_coordinates": np.array([0.0, 1, 2, 3])},
