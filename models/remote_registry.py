@@ -123,6 +123,7 @@ class RemoteRegistry(Registry):
             self._coming[version] = coming = Future()
             # A daemon, because it may hang for minutes, and a worker that is told to stop does not wait for it.
             threading.Thread(target=self._fetch, args=(version, coming), daemon=True).start()
+            return False
         if not coming.done():
             return False
         del self._coming[version]
