@@ -22,11 +22,11 @@ def load_content(settings: Settings, version: str | None) -> tuple[str, ContentM
     """
     from models.registry import Registry
     from workers import connections
-    from workers.lookup import current_version
+    from workers.lookup import serving_version
 
     if version is None:
         client = connections.redis_client(settings.redis)
-        version = current_version(client, Keys(settings.redis.prefix))
+        version = serving_version(client, Keys(settings.redis.prefix))
     if version is None:
         raise CommandFailed("there is no current model: `latentstream train` makes one, or name one with --model")
     content = Registry(settings.registry).load(version).content
