@@ -73,7 +73,8 @@ class Stream:
         """End."""
         self._stopping = True
         self._going.set()
-        self._thread.join(30)
+        if self._thread.is_alive():
+            self._thread.join(30)
         self._producer.close()
 
     def _run(self) -> None:
