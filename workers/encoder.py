@@ -67,7 +67,6 @@ class Encoder:
 
     Args:
         dead_letters: None where another encoder meets the same events and publishes them.
-        anomalies: None where nobody asks what this model marks.
         told: returns how far the dead letters of a partition are published already, whatever its position.
         limits: what a second encoder is limited by; its consumer is in no group.
     """
@@ -78,7 +77,7 @@ class Encoder:
         client: redis.Redis,
         consumer: KafkaConsumer,
         dead_letters: DeadLetters | None,
-        anomalies: Anomalies | None,
+        anomalies: Anomalies,
         bundle: Bundle,
         told: Callable[[int], int] = lambda partition: 0,  # noqa: ARG005
         limits: Limits | None = None,
@@ -185,9 +184,8 @@ class Encoder:
         if self._dead_letters is not None:
             with metrics.STAGE_SECONDS.labels("dead_letters").time():
                 self._dead_letters.publish(untold)
-        if self._anomalies is not None:
-            with metrics.STAGE_SECONDS.labels("anomalies").time():
-                self._anomalies.publish(marked)
+        with metrics.STAGE_SECONDS.labels("anomalies").time():
+            self._anomalies.publish(marked)
         with metrics.STAGE_SECONDS.labels("commit").time():
             records = iter(self._records(changes, work.rows, encoded))
             for part, latest in zip(work.parts, work.latest, strict=True):

@@ -75,7 +75,7 @@ class EncoderSession:
         wanted = {version for version, age in ages.items() if age < IN_USE_S}
         wanted |= {promoted} if promoted else set()
         wanted |= {experiment.challenger} if experiment else set()
-        self._second.follow(wanted - {own}, promoted)
+        self._second.follow(wanted - {own})
         if promoted and self._second.bundle(promoted) and versions.caught_up(promoted, own, self._partitions):
             self._take_over(promoted)
         elif time.monotonic() >= self._remove_due:

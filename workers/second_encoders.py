@@ -54,16 +54,15 @@ class SecondEncoders:
         # Version -> when it is tried again.
         self._retry_at: dict[str, float] = {}
 
-    def follow(self, versions: Collection[str], current: str | None) -> None:
-        """See to it that the items are encoded under ``versions``; what the ``current`` one marks is published."""
+    def follow(self, versions: Collection[str]) -> None:
+        """See to it that the items are encoded under ``versions``."""
         for version in set(self._running) - set(versions):
             self.stop(version)
         for encoding in list(self._running.values()):
             self._check(encoding)
         for version in versions:
             if version not in self._running and time.monotonic() >= self._retry_at.get(version, 0.0):
-                anomalies = self._anomalies if version == current else None
-                self._running[version] = _Encoding(self, version, anomalies)
+                self._running[version] = _Encoding(self, version)
                 self._running[version].start()
                 log.info("second_encoder_started", version=version)
 
@@ -101,10 +100,9 @@ class SecondEncoders:
 
 
 class _Encoding(Background):
-    def __init__(self, owner: SecondEncoders, version: str, anomalies: Anomalies | None) -> None:
+    def __init__(self, owner: SecondEncoders, version: str) -> None:
         super().__init__(f"encoder-{version}")
         self._owner = owner
-        self._anomalies = anomalies
         self.version = version
         self.bundle: Bundle | None = None
 
@@ -117,7 +115,7 @@ class _Encoding(Background):
         limits = Limits(owner._offsets, owner._settings.swap.share, self.stopping)
         # Of what was polled and is no longer there nothing else is read instead.
         consumer = connections.consumer(owner._settings, None, auto_offset_reset="none")
-        encoder = Encoder(owner._settings, owner._redis, consumer, None, self._anomalies, bundle, limits=limits)
+        encoder = Encoder(owner._settings, owner._redis, consumer, None, owner._anomalies, bundle, limits=limits)
         try:
             run(encoder, self, self.stopping, lambda: False)
         finally:

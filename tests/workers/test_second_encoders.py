@@ -27,9 +27,9 @@ def test_a_bundle_that_has_gone_is_said_and_the_first_encoder_goes_on() -> None:
         deadline = time.monotonic() + 10
         while not any(entry["event"] == "second_encoder_failed" for entry in said):
             assert time.monotonic() < deadline, said
-            second.follow({"v2"}, None)
+            second.follow({"v2"})
             time.sleep(0.01)
-        second.follow({"v2"}, None)
+        second.follow({"v2"})
     second.close()
 
     failed = next(entry for entry in said if entry["event"] == "second_encoder_failed")
