@@ -52,14 +52,13 @@ class Registry:
         """
         self._existing(version)
 
-    def ready(self, version: str) -> bool:
-        """Return whether :meth:`load` begins at once; if not, what it needs is on its way here.
+    def fetch(self, version: str) -> Manifest:
+        """Bring a version here, where it is elsewhere, so that :meth:`load` begins at once; return its manifest.
 
         Raises:
-            BundleError: it could not be brought here.
+            BundleError: there is no such version, it is damaged, or it cannot be brought here.
         """
-        self.path(version)
-        return True
+        return self.manifest(version)
 
     def load(self, version: str) -> Bundle:
         """Return a version after verifying it.

@@ -11,10 +11,8 @@ import os
 import re
 import shutil
 import tempfile
-import threading
 import weakref
 from collections.abc import Iterator
-from concurrent.futures import Future
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Final
@@ -54,7 +52,6 @@ class RemoteRegistry(Registry):
             weakref.finalize(self, shutil.rmtree, root, ignore_errors=True)
             (root / _COPIES).mkdir()
         super().__init__(root)
-        self._coming: dict[str, Future[Path]] = {}
 
     @property
     def shown(self) -> str:
@@ -110,25 +107,9 @@ class RemoteRegistry(Registry):
             self._store.upload(directory / name, version, name)
         self._store.upload(directory / MANIFEST, version, MANIFEST)
 
-    def ready(self, version: str) -> bool:
-        """Return whether a verified version is here; if not, it is fetched on a thread of its own.
-
-        Raises:
-            BundleError: that failed. It is tried again by the next call.
-        """
-        coming = self._coming.get(version)
-        if coming is None:
-            if self._here(version) is not None:
-                return True
-            self._coming[version] = coming = Future()
-            # A daemon, because it may hang for minutes, and a worker that is told to stop does not wait for it.
-            threading.Thread(target=self._fetch, args=(version, coming), daemon=True).start()
-            return False
-        if not coming.done():
-            return False
-        del self._coming[version]
-        coming.result()
-        return True
+    def fetch(self, version: str) -> Manifest:
+        """Copy a version here, unless it is here and whole, and return its manifest."""
+        return verified_manifest(self._existing(version))
 
     def remove(self, version: str) -> None:
         """Remove a version, and what is here of it."""
@@ -161,12 +142,6 @@ class RemoteRegistry(Registry):
                     continue
                 return directory
         return None
-
-    def _fetch(self, version: str, done: Future[Path]) -> None:
-        try:
-            done.set_result(self._existing(version))
-        except Exception as error:  # noqa: BLE001 - whoever asks next is told
-            done.set_exception(error)
 
     def _copy(self, version: str) -> Path:
         """Copy a version here, as a whole or not at all, and remove the oldest copies."""

@@ -188,6 +188,23 @@ class DriftSettings(Section):
     )
 
 
+class SwapSettings(Section):
+    """How a new model takes the place of the current one."""
+
+    share: float = Field(
+        0.5,
+        gt=0,
+        le=1,
+        description="Share of a worker's time for the new model. Less is slower and leaves events more.",
+    )
+    keep_s: float = Field(
+        3600.0,
+        ge=0,
+        description="So long the codes of the model before stay in Redis: until then a rollback takes seconds. At most "
+        "`delete.retention.ms` of the items' topic.",
+    )
+
+
 class HealthSettings(Section):
     """Liveness, readiness and metrics over HTTP."""
 
@@ -215,6 +232,7 @@ class Settings(BaseSettings):
     events: EventSettings = EventSettings()
     recommend: RecommendSettings = RecommendSettings()
     model: ModelSettings = ModelSettings()
+    swap: SwapSettings = SwapSettings()
     drift: DriftSettings = DriftSettings()
     health: HealthSettings = HealthSettings()
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import nullcontext
@@ -38,11 +39,20 @@ class _Stored(NamedTuple):
 class Follower(Background):
     """Keeps a catalogue equal to the codes and attributes in Redis.
 
-    ``loaded`` is set once every partition has been read for the first time.
+    ``loaded`` is set once every partition has been read for the first time, for which it takes ``share`` of the time.
     """
 
-    def __init__(self, client: redis.Redis, keys: Keys, version: str, partitions: int, catalogue: Catalogue) -> None:
+    def __init__(
+        self,
+        client: redis.Redis,
+        keys: Keys,
+        version: str,
+        partitions: int,
+        catalogue: Catalogue,
+        share: float = 1.0,
+    ) -> None:
         super().__init__("follower")
+        self._idle_ratio = (1 - share) / share
         self._redis = client
         self._partitions = {partition: keys.items(version, partition) for partition in range(partitions)}
         self._catalogue = catalogue
@@ -82,8 +92,11 @@ class Follower(Background):
             upcoming = reader.submit(next, parts, None)
             while (part := upcoming.result()) is not None and not self.stopping.is_set():
                 upcoming = reader.submit(next, parts, None)
+                began = time.monotonic()
                 self._catalogue.apply(partition, *part)
                 seen.update(part.ids)
+                if not self.loaded.is_set():
+                    self.stopping.wait((time.monotonic() - began) * self._idle_ratio)
         if self.stopping.is_set():
             return
         self._catalogue.retain(partition, seen)

@@ -28,6 +28,12 @@ def current_version(client: redis.Redis, keys: Keys) -> str | None:
     return version.decode(errors="replace") if version else None
 
 
+def serving_version(client: redis.Redis, keys: Keys) -> str | None:
+    """Return the version under which the items are encoded, None before the first: see :mod:`workers.versions`."""
+    serving = cast(bytes | None, client.hget(keys.model, "serving"))
+    return serving.decode(errors="replace") if serving else current_version(client, keys)
+
+
 def find_histories(client: redis.Redis, keys: Keys, partitions: int, user_ids: Sequence[str]) -> list[History]:
     """Return the history of each user, empty for an unknown one; two round trips, none for nobody."""
     if not user_ids:

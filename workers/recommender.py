@@ -44,16 +44,12 @@ class Recommender:
         arms: Arms,
         popularity: Popularity,
     ) -> None:
+        self._all_settings = settings
         self._settings = settings.recommend
         self._keys = Keys(settings.redis.prefix)
         self._redis = client
         self._dead_letters = dead_letters
-        self._arms = arms
-        self._popularity = popularity
-        self._popularity_due = 0.0
-        self._drift = InteractionDrift(settings, client, arms.control.bundle)
         self._profiles = all_profiles(settings.recommend)
-        self._maker = ListMaker(self._keys, arms, popularity, self._profiles)
         self._states: dict[int, PartitionState] = {}
         self._decode = interaction_decoder(settings.events.max_bytes)
         self._thread = ThreadPoolExecutor(1, "rank")
@@ -65,7 +61,21 @@ class Recommender:
             self._on_claimed,
             self._on_dropped,
         )
-        self._upkeep = Upkeep(client, self._keys, self.source, self._states, arms, self._maker, self._settings.history)
+        self._use(arms, popularity)
+
+    def _use(self, arms: Arms, popularity: Popularity) -> None:
+        self._arms = arms
+        self._popularity = popularity
+        self._popularity_due = 0.0
+        self._drift = InteractionDrift(self._all_settings, self._redis, arms.control.bundle)
+        self._maker = ListMaker(self._keys, arms, popularity, self._profiles)
+        history = self._settings.history
+        self._upkeep = Upkeep(self._redis, self._keys, self.source, self._states, arms, self._maker, history)
+
+    def take_over(self, arms: Arms, popularity: Popularity) -> None:
+        """Go on with other models. The sweep after the claims that follow makes the lists of all users anew."""
+        self._use(arms, popularity)
+        self.source.rewind()
 
     def step(self, batches: list[PartitionRecords]) -> None:
         """Fold in ``batches``, rank each touched user once, and store: the steps of ``workers.delivery``."""

@@ -102,6 +102,7 @@ def test_what_one_machine_publishes_another_loads(url: str, tmp_path: Path, bund
     assert reader.versions() == [bundle.name]
     assert reader.manifest(bundle.name) == Bundle.load(bundle).manifest
     assert reader.size(bundle.name) == sum(file.stat().st_size for file in bundle.iterdir())
+    assert reader.fetch(bundle.name) == Bundle.load(bundle).manifest
     loaded = reader.load(bundle.name)
     assert loaded.user_codec.arrays()["low"].tobytes() == Bundle.load(bundle).user_codec.arrays()["low"].tobytes()
     writer.remove(bundle.name)
@@ -134,7 +135,7 @@ def test_an_empty_store_has_no_versions(url: str, tmp_path: Path, bundle: Path) 
 @pytest.mark.parametrize("version", ["", ".", "..", "../x", "a/b", "/etc", ".copies", "a\n", "x" * 101, "a\0"])
 def test_nothing_but_versions_is_reached(version: str, url: str, tmp_path: Path) -> None:
     registry = RemoteRegistry(url, tmp_path / "a")
-    for ask in (registry.load, registry.manifest, registry.publish, registry.remove, registry.size, registry.ready):
+    for ask in (registry.load, registry.manifest, registry.publish, registry.remove, registry.size, registry.fetch):
         with pytest.raises(BundleError, match="not the name"):
             ask(version)
 
@@ -345,26 +346,3 @@ def test_only_the_newest_copies_stay(tmp_path: Path, trained_both: Trained, monk
     assert sorted(path.name for path in (tmp_path / "b" / ".copies").iterdir()) == sorted(versions[1:])
     # What was saved here is no copy.
     assert sorted(path.name for path in writer.root.iterdir() if path.name[0] != ".") == sorted(versions)
-
-
-def wait_for(registry: RemoteRegistry, version: str) -> None:
-    registry._coming[version].exception(timeout=60)
-
-
-def test_a_version_is_fetched_beside_what_else_goes_on(
-    faulty: str, tmp_path: Path, bundle: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    published(faulty, tmp_path / "a", bundle)
-    registry = RemoteRegistry(faulty, tmp_path / "b")
-    monkeypatch.setattr(Faulty, "error", ConnectionError("unplugged"))
-    for _ in range(2):
-        assert not registry.ready(bundle.name)
-        wait_for(registry, bundle.name)
-        with pytest.raises(StoreError, match="unplugged"):
-            registry.ready(bundle.name)
-    monkeypatch.setattr(Faulty, "error", None)
-    assert not registry.ready(bundle.name)
-    wait_for(registry, bundle.name)
-    assert registry.ready(bundle.name)
-    assert registry.ready(bundle.name)
-    assert registry.load(bundle.name).version == bundle.name

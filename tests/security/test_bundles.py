@@ -7,6 +7,7 @@ import json
 import os
 import pickle
 import shutil
+import time
 import zipfile
 from collections.abc import Callable
 from pathlib import Path
@@ -16,6 +17,7 @@ import msgspec
 import numpy as np
 import pytest
 import redis
+from structlog.testing import capture_logs
 
 from models import bundle as bundles
 from models.bundle import Bundle, BundleError, FileEntry, Manifest
@@ -257,4 +259,11 @@ def test_a_pointer_in_redis_reaches_nothing_but_versions(
     keys = Keys(settings.redis.prefix)
     redis_client.hset(keys.model, "version", version)
     registry = Registry(copy.parent)
-    assert Models(redis_client, keys, registry).newer(registry.load(copy.name)) is None
+    models, running = Models(redis_client, keys, registry), registry.load(copy.name)
+    with capture_logs() as said:
+        deadline = time.monotonic() + 10
+        while version and not any(entry["event"] == "model_refused" for entry in said):
+            assert time.monotonic() < deadline
+            assert models.newer(running) is None
+            time.sleep(0.01)
+        assert models.newer(running) is None

@@ -69,8 +69,8 @@ def test_a_worker_goes_on_while_the_store_fails_and_takes_the_model_over_when_it
     wait_until(lambda: models.newer(running) == version)
 
 
-def test_a_starting_worker_waits_for_the_copy(models: Models, version: str) -> None:
+def test_a_starting_worker_copies_the_model(models: Models, settings: Settings, version: str) -> None:
     with Health(HealthSettings()) as health:
-        bundle = models.wait(health, threading.Event())
+        bundle = models.wait(health, threading.Event(), settings.kafka.items_topic)
     assert bundle is not None
     assert bundle.version == version

@@ -21,12 +21,12 @@ def load_content(settings: Settings, version: str | None) -> tuple[str, ContentM
         ConnectionFailed: Redis does not answer.
     """
     from workers import connections
-    from workers.lookup import current_version
+    from workers.lookup import serving_version
     from workers.registry import open_registry
 
     if version is None:
         client = connections.redis_client(settings.redis)
-        version = current_version(client, Keys(settings.redis.prefix))
+        version = serving_version(client, Keys(settings.redis.prefix))
     if version is None:
         raise CommandFailed("there is no current model: `latentstream train` makes one, or name one with --model")
     content = open_registry(settings).load(version).content

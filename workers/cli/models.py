@@ -27,7 +27,11 @@ _VERSION = "Model version, as `latentstream models list` names it."
 
 
 class Listed(msgspec.Struct, frozen=True):
-    """A version. ``state`` is current, before (where a rollback leads to), control, challenger or empty."""
+    """A version.
+
+    ``state`` is current, serving (until the items are encoded under the current one), before (where a rollback leads
+    to), control, challenger or empty.
+    """
 
     version: str
     state: str
@@ -157,13 +161,13 @@ def _check(settings: Settings, client: redis.Redis, keys: Keys, version: str) ->
     registry.publish(version)
     model, current = registry.load(version), current_version(client, keys)
     if current in registry.versions():
-        require_same_input(model, registry.load(current))
+        require_same_input(model.manifest, registry.manifest(current))
 
 
 def _states(client: redis.Redis, keys: Keys) -> dict[str, str]:
     """Return what each version that is in use is used for."""
     from workers.experiments import read_experiment
-    from workers.lookup import current_version
+    from workers.lookup import current_version, serving_version
     from workers.promotions import before, promotions
 
     states = {}
@@ -173,7 +177,9 @@ def _states(client: redis.Redis, keys: Keys) -> dict[str, str]:
         experiment = None  # `latentstream experiment` says what is wrong with it; workers ignore it.
     if experiment is not None:
         states = {experiment.control: "control", experiment.challenger: "challenger"}
-    current = current_version(client, keys)
+    current, serving = current_version(client, keys), serving_version(client, keys)
+    if serving is not None:
+        states[serving] = "serving"
     if current is not None:
         target = before(promotions(client, keys), current)
         states = ({target: "before"} if target else {}) | states | {current: "current"}
