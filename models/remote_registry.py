@@ -124,9 +124,12 @@ class RemoteRegistry(Registry):
     def _existing(self, version: str) -> Path:
         here = self._here(version)
         if here is None:
-            with self._alone():
-                # Another process may have copied it meanwhile.
-                here = self._here(version) or self._copy(version)
+            try:
+                with self._alone():
+                    # Another process may have copied it meanwhile.
+                    here = self._here(version) or self._copy(version)
+            except OSError as error:
+                raise StoreError(f"{version} cannot be copied to {self.root}: {error}") from error
         return here
 
     def _places(self, version: str) -> tuple[Path, Path]:
@@ -147,19 +150,16 @@ class RemoteRegistry(Registry):
         """Copy a version here, as a whole or not at all, and remove the oldest copies."""
         manifest = self.manifest(version)
         work, target = self.root / _UNFINISHED, self.root / _COPIES / version
-        try:
-            shutil.rmtree(work, ignore_errors=True)
-            work.mkdir()
-            for name, expected in manifest.files.items():
-                self._store.download(version, name, target=work / name, size=expected.size)
-            self._store.download(version, MANIFEST, target=work / MANIFEST, size=LARGEST_MANIFEST)
-            self._require_own_name(version, verified_manifest(work))
-            # One that was there is damaged.
-            shutil.rmtree(target, ignore_errors=True)
-            work.rename(target)
-            copies = sorted(target.parent.iterdir(), key=lambda copy: copy.stat().st_mtime_ns)
-        except OSError as error:
-            raise StoreError(f"{version} cannot be copied to {self.root}: {error}") from error
+        shutil.rmtree(work, ignore_errors=True)
+        work.mkdir()
+        for name, expected in manifest.files.items():
+            self._store.download(version, name, target=work / name, size=expected.size)
+        self._store.download(version, MANIFEST, target=work / MANIFEST, size=LARGEST_MANIFEST)
+        self._require_own_name(version, verified_manifest(work))
+        # One that was there is damaged.
+        shutil.rmtree(target, ignore_errors=True)
+        work.rename(target)
+        copies = sorted(target.parent.iterdir(), key=lambda copy: copy.stat().st_mtime_ns)
         for old in copies[:-KEPT_COPIES]:
             shutil.rmtree(old, ignore_errors=True)
         return target

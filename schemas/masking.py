@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from typing import Final
-from urllib.parse import parse_qsl, urlsplit
+from urllib.parse import parse_qsl, unquote, urlsplit
 
 MASK: Final = "***"
 _ADDRESS: Final = re.compile(r"[A-Za-z][\w+.-]*://[^\s'\"<>]+")
@@ -37,9 +37,10 @@ def masked_url(url: str) -> str:
 
 def masked_text(text: str, url: str) -> str:
     """Return ``text``, which others wrote, with all addresses in it masked, and user and password of ``url``."""
-    userinfo = urlsplit(url).netloc.rpartition("@")[0]
-    if userinfo:
-        text = text.replace(f"{userinfo}@", f"{MASK}@")
+    userinfo = url.partition("://")[2].rpartition("@")[0]
+    password = userinfo.partition(":")[2]
+    for secret in filter(None, (userinfo, password, unquote(password))):
+        text = text.replace(secret, MASK)
     return _ADDRESS.sub(lambda address: masked_url(address[0]), text)
 
 

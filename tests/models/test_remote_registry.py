@@ -280,6 +280,7 @@ def test_links_in_a_store_are_refused(tmp_path: Path, bundle: Path) -> None:
         (TimeoutError(""), "no reason given"),
         (ConnectionError(f"faulty://user:{SECRET}@host/models hangs up"), "network"),
         (KeyError(f"user:{SECRET}@host/models"), "network"),
+        (ValueError(f"{SECRET} is not the password"), "network"),
     ],
 )
 def test_what_a_store_refuses_is_said_without_secrets(
