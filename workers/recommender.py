@@ -70,9 +70,10 @@ class Recommender:
         self._upkeep = Upkeep(self._redis, self._keys, self.source, self._states, arms, self._maker, history)
 
     def take_over(self, arms: Arms, popularity: Popularity) -> None:
-        """Go on with other models. The sweep after the claims that follow makes the lists of all users anew."""
+        """Go on with other models, as after a claim: a sweep makes the lists of all users anew."""
         self._use(arms, popularity)
-        self.source.rewind()
+        for owned in list(self.source.owned.values()):
+            self._on_claimed(owned)
 
     def step(self, batches: list[PartitionRecords]) -> None:
         """Fold in ``batches``, rank each touched user once, and store: the steps of ``workers.delivery``."""
