@@ -27,6 +27,7 @@ from workers.subprocesses import Workers
 NAME: Final = "bench-swap"
 USERS: Final = 2_000
 HISTORY: Final = 10
+_LIKED: Final = 3
 # Before anything counts: first calls are slower than the rest.
 _WARM_UP_S: Final = 5.0
 _SWAPPED_WITHIN_S: Final = 3_600.0
@@ -84,11 +85,15 @@ def measure(items: int, rate: float, seconds: float, say: Say) -> Result:
     say(f"Publishing {items:,} items.")
     sandbox.publish(_items(items))
     sandbox.publish(itertools.islice(_interactions(items, seed=0), USERS * HISTORY))
+    backlog = Backlog(sandbox, client)
+    say("Encoding them.")
+    with Workers(sandbox, ["encoder"]) as workers:
+        workers.wait_ready()
+        workers.wait_done(backlog.items)
     with Workers(sandbox) as workers:
         workers.wait_ready()
-        backlog = Backlog(sandbox, client)
-        say("Encoding them, and making the first lists.")
-        workers.wait_done(lambda: backlog.items() + backlog.interactions())
+        say("Making the first lists.")
+        workers.wait_done(backlog.interactions)
         backlog.close()
         _Load(sandbox, workers, client, items, rate, _after(_WARM_UP_S)).run()
         say(f"Streaming {rate:g} interactions/s for {seconds:g} s.")
@@ -243,7 +248,10 @@ def _items(count: int) -> Iterator[ItemEvent]:
 
 
 def _interactions(items: int, seed: int) -> Iterator[InteractionEvent]:
-    """Yield interactions of the users in turns, with any items."""
-    rng = np.random.default_rng(seed)
+    """Yield interactions of the users in turns, each with items of three topics."""
+    rng, topics = np.random.default_rng(seed), load.topics(items)
+    liked = np.random.default_rng(load.SEED).integers(topics, size=(USERS, _LIKED))
     for number in itertools.count():
-        yield InteractionEvent(user_id=str(number % USERS), item_id=str(rng.integers(items)), kind="view")
+        user = number % USERS
+        item = rng.choice(liked[user]) + topics * rng.integers(items // topics)
+        yield InteractionEvent(user_id=str(user), item_id=str(item), kind="view")
