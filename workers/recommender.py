@@ -73,9 +73,10 @@ class Recommender:
         self._upkeep = Upkeep(self._redis, self._keys, self.source, self._states, arms, self._maker, history)
 
     def take_over(self, arms: Arms, popularity: Popularity) -> None:
-        """Go on with other models. The sweep after the claims that follow makes the lists of all users anew."""
+        """Go on with other models, as after a claim: a sweep makes the lists of all users anew."""
         self._use(arms, popularity)
-        self.source.rewind()
+        for owned in list(self.source.owned.values()):
+            self._on_claimed(owned)
 
     def step(self, batches: list[PartitionRecords]) -> None:
         """Fold in ``batches``, rank each touched user once, and store: the steps of ``workers.delivery``."""
@@ -202,16 +203,21 @@ class Recommender:
     def _judge(self, owned: Owned, interactions: list[Interaction]) -> list[Judgement]:
         """Compare ``interactions`` with the lists that stand before they are folded in."""
         judgements = []
-        for arm, users in self._arms.divided(dict.fromkeys(interaction.user_id for interaction in interactions)):
-            listed = self._states[owned.partition].listed[arm.name]
+        state = self._states[owned.partition]
+        everybody = list(dict.fromkeys(interaction.user_id for interaction in interactions))
+        for arm, users in self._arms.divided(everybody):
+            listed = state.listed[arm.name]
             arm.lists.read(listed.unknown(users), listed)
             popular = {
                 profile.name: standing(self._popularity.standing(profile.name), arm.catalogue)
                 for profile in self._profiles
             }
-            own = set(users)
-            judged = [interaction for interaction in interactions if interaction.user_id in own]
-            judgements += judge(judged, listed, popular, arm.catalogue)
+            judgements += judge(_of(interactions, users), listed, popular, arm.catalogue)
+        shadow = self._arms.shadow
+        if shadow is not None:
+            own = _of(interactions, self._arms.shadowed(everybody))
+            nothing = dict.fromkeys(profile.name for profile in self._profiles)
+            judgements += judge(own, state.listed[shadow.name], nothing, shadow.catalogue)
         return judgements
 
     def _note_waiting(self, part: Decoded[Interaction], batch: Batch) -> None:
@@ -248,3 +254,8 @@ class Recommender:
             now = time.time()
             for change in part.changes:
                 metrics.EVENT_TO_LIST_SECONDS.observe(max(now - change.produced_ms / 1000, 0))
+
+
+def _of(interactions: list[Interaction], users: list[str]) -> list[Interaction]:
+    own = set(users)
+    return [interaction for interaction in interactions if interaction.user_id in own]

@@ -86,7 +86,8 @@ class Upkeep:
         withdrawn = {arm.name: arm.catalogue.take_withdrawn() for arm in self._arms}
         self._withdrawn.note(name for arm in self._arms for name in arm.catalogue.ids(withdrawn[arm.name]))
         for arm in self._arms:
-            for owned in self._source.owned.values():
+            # Nobody has the lists of a shadow.
+            for owned in self._source.owned.values() if arm is not self._arms.shadow else ():
                 state = self._states[owned.partition]
                 if withdrawn[arm.name].size:
                     state.affected.add(state.listed[arm.name].holders(withdrawn[arm.name]), USERS_AT_A_TIME)
