@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +19,7 @@ from tests.e2e.live import Judge, Readers, Seen, Stream, all_items, decoded
 from tests.e2e.world import World
 from tests.processes import WorkerProcess, worker_process
 from workers import promotions
+from workers.lookup import current_version
 
 ITEMS = 20_000
 
@@ -56,6 +58,7 @@ class _Swap:
         self.partitions = settings.kafka.partitions
         self.stream = Stream(settings, ITEMS)
         self.users: list[str] = []
+        self.recommenders: list[WorkerProcess] = []
 
     def models(self) -> set[str]:
         found: Any = self.client.mget([*map(self.keys.recommendations, self.users), self.keys.popular()])
@@ -80,11 +83,32 @@ class _Swap:
         wait_until(lambda: self.models() == {version}, f"all lists by {version}", deadline_s=120)
         return time.monotonic() - began
 
+    @contextmanager
+    def recommender(self) -> Iterator[WorkerProcess]:
+        """Run a recommender."""
+        with worker_process(self.settings, "recommender") as worker:
+            self.recommenders.append(worker)
+            yield worker
+
     def settle(self, version: str) -> None:
-        """Let the stream pause, and wait until all it published is processed under ``version``."""
+        """Let the stream pause, and wait until everybody has a list by ``version`` that knows of all it published.
+
+        A list follows new items with the next event of its user, so everybody has one.
+        """
         self.stream.pause()
         self.progress.wait()
+        wait_until(lambda: all(map(self._knows_all, self.recommenders)), "all items in the indexes")
+        self.stream.repeat()
+        self.progress.wait()
         self.wait_served_by(version)
+
+    def _knows_all(self, worker: WorkerProcess) -> bool:
+        """Return whether the index of the current model is as far as the items, where the worker still runs."""
+        if not worker.is_running():
+            return True
+        labels = {"model": current_version(self.client, self.keys) or ""}
+        ends = self.progress.ends(self.settings.kafka.items_topic)
+        return worker.metric("latentstream_index_offset", **labels) == sum(ends.values())
 
     def check(self, seen: Seen) -> None:
         """No reader saw nothing, or a list that is not wholly of one model."""
@@ -144,8 +168,8 @@ def test_a_promotion_and_a_rollback_that_no_reader_notices(swap: _Swap) -> None:
     first, second = swap.versions
     with (
         worker_process(swap.settings, "encoder") as encoder,
-        worker_process(swap.settings, "recommender") as one,
-        worker_process(swap.settings, "recommender") as other,
+        swap.recommender() as one,
+        swap.recommender() as other,
     ):
         swap.wait_started()
         swap.stream.start()
@@ -171,7 +195,7 @@ def test_workers_that_are_killed_in_a_swap_go_on_with_it(swap: _Swap) -> None:
     first, second = swap.versions
     # Slowly, so that there is something to be killed in.
     swap.settings = swap.settings.model_copy(update={"swap": SwapSettings(share=0.1)})
-    with worker_process(swap.settings, "recommender") as survivor:
+    with swap.recommender() as survivor:
         swap.wait_started()
         with Readers(swap.client, swap.keys, swap.users) as seen:
             for version in (second, first):
@@ -184,7 +208,7 @@ def test_workers_that_are_killed_in_a_swap_go_on_with_it(swap: _Swap) -> None:
 
 def _swap_with_deaths(swap: _Swap, version: str) -> None:
     """Promote ``version``, and kill an encoder and a recommender at each step of what follows."""
-    with worker_process(swap.settings, "recommender") as preparing:
+    with swap.recommender() as preparing:
         with worker_process(swap.settings, "encoder") as encoding:
             swap.promote(version)
             _kill_when(encoding, version, "second_encoder_started")
@@ -193,7 +217,7 @@ def _swap_with_deaths(swap: _Swap, version: str) -> None:
             _kill_when(changing, version, "model_changes", "ready")
         with worker_process(swap.settings, "encoder"):
             _kill_when(preparing, version, "model_prepared")
-            with worker_process(swap.settings, "recommender") as exchanging:
+            with swap.recommender() as exchanging:
                 # It sweeps the lists of some partitions, which it has only just got.
                 exchanging.kill()
             swap.settle(version)
@@ -217,7 +241,7 @@ def test_old_codes_are_removed_and_a_late_rollback_encodes_all_anew(swap: _Swap)
     def stored(version: str) -> int:
         return sum(1 for _ in swap.client.scan_iter(f"{swap.keys.prefix}:*:{version}:*", count=1000))
 
-    with worker_process(swap.settings, "encoder"), worker_process(swap.settings, "recommender"):
+    with worker_process(swap.settings, "encoder"), swap.recommender():
         swap.progress.wait()
         before = stored(first)
         swap.promote(second)
