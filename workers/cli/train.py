@@ -37,17 +37,22 @@ def train(
     settings = Settings()
     from models import training as models_training
     from workers import connections, promotions, training
+    from workers.dataset import DatasetBuilder
     from workers.pictures.learning_curve import draw_learning_curves
+    from workers.spill import spill_directory
 
     # A wrong address should be said before the training, not after it.
     client = connections.redis_client(settings.redis) if promote else None
     screen = Console(stderr=True)
     started = time.monotonic()
-    with _Bars(screen) as bars:
+    with _Bars(screen) as bars, spill_directory(settings.registry) as directory:
+        builder = DatasetBuilder(directory)
+        offsets: training.Offsets = {}
         if items or interactions:
-            builder, offsets = training.read_files(items, interactions)
+            training.read_files(builder, items, interactions)
         else:
-            builder, offsets = training.read_topics(settings, bars.reading)
+            offsets = training.end_offsets(settings)
+            training.read_topics(settings, builder, offsets, bars.reading)
         trained = models_training.train(
             builder.build(offsets),
             settings.model,
