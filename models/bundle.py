@@ -197,10 +197,15 @@ def _write_files(
 def _load_space(directory: Path, manifest: Manifest) -> LatentSpace:
     if manifest.interaction is None:
         return ContentSpace.load(directory)
-    item_ids = msgspec.json.decode((directory / _VOCABULARY).read_bytes(), type=list[str])
+    item_ids = read_vocabulary(directory)
     return InteractionSpace.load(
         directory, manifest.interaction, item_ids, bridged=manifest.bridged, seeded=manifest.seeded
     )
+
+
+def read_vocabulary(directory: Path) -> list[str]:
+    """Return the items that the bundle in ``directory``, which is known to be sound, was trained on."""
+    return msgspec.json.decode((directory / _VOCABULARY).read_bytes(), type=list[str])
 
 
 def verified_manifest(directory: Path) -> Manifest:

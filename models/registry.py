@@ -6,7 +6,7 @@ import shutil
 from pathlib import Path
 from typing import Final
 
-from models.bundle import VERSION_PATTERN, Bundle, Manifest, verified_manifest
+from models.bundle import VERSION_PATTERN, Bundle, Manifest, read_vocabulary, verified_manifest
 from models.errors import BundleError
 
 # No version is called so.
@@ -58,6 +58,15 @@ class Registry:
         manifest = verified_manifest(self._existing(version))
         self._require_own_name(version, manifest)
         return manifest
+
+    def vocabulary(self, version: str) -> list[str]:
+        """Return the items that a version was trained on, without reading its weights.
+
+        Raises:
+            BundleError: there is no such version, or it is damaged.
+        """
+        self.manifest(version)
+        return read_vocabulary(self.path(version))
 
     def size(self, version: str) -> int:
         """Return how many bytes the files of a version have."""

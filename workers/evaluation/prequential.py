@@ -119,9 +119,9 @@ def _hits(
         scores = np.tile(popularity, (len(rows[some]), 1))
         with_code = known[some] > begins[some]
         if network is not None and with_code.any():
-            scores[with_code] = _scores(network, _prefixes(whole, begins[some][with_code], known[some][with_code]))
+            scores[with_code] = _scores(network, whole.slices(begins[some][with_code], known[some][with_code]))
         # What the user has at this moment is in no list.
-        had = _prefixes(whole, begins[some], rows[some])
+        had = whole.slices(begins[some], rows[some])
         scores[had.users, had.items] = -np.inf
         wanted = scores[np.arange(len(scores)), whole.items[rows[some]]]
         # Half of what ties with it is taken to stand before it.
@@ -134,11 +134,3 @@ def _scores(network: InteractionNetwork, histories: Histories) -> Floats:
     vectors = network.retrieval
     scores: Floats = network.user_codes(histories) @ vectors[:, :-1].T + vectors[:, -1]
     return scores
-
-
-def _prefixes(whole: Histories, begins: Ints, ends: Ints) -> Histories:
-    """Return the rows from ``begins[i]`` up to ``ends[i]`` as the history of user i."""
-    lengths = ends - begins
-    indptr = np.concatenate([[0], np.cumsum(lengths)]).astype(np.int64)
-    rows = np.arange(indptr[-1]) + np.repeat(begins - indptr[:-1], lengths)
-    return Histories(indptr, whole.items[rows], whole.weights[rows], whole.timestamps[rows])
