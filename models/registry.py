@@ -73,7 +73,7 @@ class Registry:
         return sum(file.stat().st_size for file in self.path(version).iterdir() if file.is_file())
 
     def remove(self, version: str) -> None:
-        """Remove a version; where that is interrupted, none that looks whole is left.
+        """Remove a version and the files beside it that have its name; interrupted, it leaves none that looks whole.
 
         Raises:
             BundleError: there is no such version.
@@ -83,6 +83,9 @@ class Registry:
         if doomed.exists():
             shutil.rmtree(doomed)
         shutil.rmtree(self._existing(version).rename(doomed))
+        for beside in self.root.glob(f"{version}-*"):
+            if beside.is_file():
+                beside.unlink()
 
     def _existing(self, version: str) -> Path:
         path = self.path(version)

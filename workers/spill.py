@@ -52,10 +52,16 @@ class Spill:
 
 
 @contextmanager
-def spill_directory(root: Path) -> Iterator[Path]:
-    """Give a directory under ``root`` that is gone at the end of the ``with`` block."""
+def spill_directory(root: Path, owner: str) -> Iterator[Path]:
+    """Give a directory under ``root`` that is gone at the end of the ``with`` block.
+
+    So are those of the same ``owner`` that were left behind by a process that was killed: one at a time has any.
+    """
     root.mkdir(parents=True, exist_ok=True)
-    path = Path(tempfile.mkdtemp(dir=root, prefix=_DIRECTORY))
+    prefix = f"{_DIRECTORY}{owner}-"
+    for left in root.glob(f"{prefix}*"):
+        shutil.rmtree(left, ignore_errors=True)
+    path = Path(tempfile.mkdtemp(dir=root, prefix=prefix))
     try:
         yield path
     finally:

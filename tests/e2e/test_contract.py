@@ -169,10 +169,11 @@ def _check_keys(client: Any, version: str, world: World) -> None:
     unexplained = [name for name in names if not any(re.fullmatch(_pattern(key), name) for key in KEYS)]
     assert not unexplained
     absent = [key for key in KEYS if not any(re.fullmatch(_pattern(key), name) for name in names)]
-    # Nothing was withdrawn; replies are gone when they were read; nobody waits when all items are published; the
-    # experiment is ended; and the model was promoted by hand.
+    # Nothing was withdrawn; replies are gone when they were read; nobody waits when all items are published; no trainer
+    # runs; the experiment is ended; and the model was promoted by hand.
+    trainer = ["ls:due", "ls:training", "ls:trainer"]
     own = ["ls:{uP}:experiment:NAME", "ls:{uP}:waiting"]
-    assert absent == ["ls:withdrawn", "ls:reply:ID", "ls:promotions", "ls:experiment", *own]
+    assert absent == ["ls:withdrawn", "ls:reply:ID", "ls:promotions", *trainer, "ls:experiment", *own]
 
     item = world.items[0]
     codes = [

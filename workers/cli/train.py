@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -45,7 +46,7 @@ def train(
     client = connections.redis_client(settings.redis) if promote else None
     screen = Console(stderr=True)
     started = time.monotonic()
-    with _Bars(screen) as bars, spill_directory(settings.registry) as directory:
+    with _Bars(screen) as bars, spill_directory(settings.registry, f"train-{os.getpid()}") as directory:
         builder = DatasetBuilder(directory)
         offsets: training.Offsets = {}
         if items or interactions:

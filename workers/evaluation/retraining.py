@@ -86,7 +86,8 @@ def measure(
     # From one week's beginning to the next, so that no week has two models.
     first = float(np.quantile(times, _FIRST_SHARE))
     shares = np.linspace(_FIRST_SHARE, 1, retrainings + 2)[1:-1]
-    dates = [first, *(first + WEEK_S * np.ceil((np.quantile(times, shares) - first) / WEEK_S))]
+    later = np.ceil((np.quantile(times, shares) - first) / WEEK_S)
+    dates = [first, *(first + WEEK_S * later).tolist()]
     stages: dict[str, ReportEpoch] = {}
     prefix = ""
 

@@ -63,7 +63,9 @@ class Due:
         self._vocabulary: tuple[str, frozenset[str]] = ("", frozenset())
 
     def reason(self, current: str | None) -> str | None:
-        """Return why a training is due now; None where it is not."""
+        """Return why a training is due now; None where it is not, or an experiment would be ended by a promotion."""
+        if self._redis.exists(self._keys.experiment):
+            return None
         asked = cast(bytes | None, self._redis.get(self._keys.training_due))
         if asked is not None:
             return f"asked for: {asked.decode(errors='replace')}"

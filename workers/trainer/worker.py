@@ -102,7 +102,7 @@ class Trainer:
             if lease.lost:
                 raise Interrupted(f"another trainer may be at work, at {stage!r}")
 
-        with spill_directory(self._settings.registry) as directory:
+        with spill_directory(self._settings.registry, f"trainer-{self._keys.prefix}") as directory:
             builder = DatasetBuilder(directory)
             read_topics(self._settings, builder, plan.offsets, lambda topic, _: advance(topic))
             task = Task(
