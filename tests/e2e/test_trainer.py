@@ -88,7 +88,7 @@ def test_the_first_model_is_promoted_and_one_of_shuffled_data_refused(
     told = train(settings)
     first = current_version(redis_client, keys)
     assert first is not None
-    assert f"{first} was promoted: the first model: NDCG@20" in told
+    assert f"{first} was promoted: the first model: NDCG@50" in told
     assert not redis_client.exists(keys.training_due, keys.trainer)
     manifest = registry.manifest(first)
     assert sum(manifest.offsets[settings.kafka.interactions_topic].values()) == len(world.interactions)
@@ -105,7 +105,7 @@ def test_the_first_model_is_promoted_and_one_of_shuffled_data_refused(
     (refused,) = set(registry.versions()) - {first}
     assert refused in told
     page = check_report(report_path(settings.registry, refused), 4)
-    figures = [float(value) for value in re.findall(r"NDCG@20 ([.\d]+), the current model's ([.\d]+)", page)[0]]
+    figures = [float(value) for value in re.findall(r"NDCG@50 ([.\d]+), the current model's ([.\d]+)", page)[0]]
     assert figures[0] < 0.8 * figures[1]
     assert [one.version for one in promotions(redis_client, keys)] == [first]
     last = json.loads(redis_client.get(keys.training) or b"")

@@ -30,7 +30,7 @@ def retraining(
     """Live through the data as the trainer does, and compare the model in force with the first one, week by week.
 
     The first model has the first 40% of the interactions. Models and trainer are as the settings say, so that
-    LATENTSTREAM_TRAINER__FROM_CURRENT and LATENTSTREAM_MODEL__INTERACTION_KIND can be tried. Quality is the NDCG@20
+    LATENTSTREAM_TRAINER__FROM_CURRENT and LATENTSTREAM_MODEL__INTERACTION_KIND can be tried. Quality is the NDCG@50
     of lists asked just before each interaction, through catalogue and ranker. Exits with 1 where the model in force
     was worse than the first one in some week, or a model of shuffled data was promoted.
     """

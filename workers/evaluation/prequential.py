@@ -86,15 +86,17 @@ def measure(split: Split, settings: ModelSettings, report: Callable[[str], Repor
     )
 
 
-def bootstrap(differences: Doubles, users: Ints, seed: int) -> tuple[float, float]:
-    """Return the 95% interval of the mean of ``differences`` ``[n]``, resampling whole users.
+def bootstrap(differences: Doubles, users: Ints, seed: int, coverage: float = 0.95) -> tuple[float, float]:
+    """Return the interval that covers the mean of ``differences`` ``[n]`` so often, resampling whole users.
 
     The interactions of one user are alike, so they are not resampled one by one.
     """
     _, rows = np.unique(users, return_inverse=True)
     sums, counts = np.bincount(rows, differences), np.bincount(rows)
     drawn = np.random.default_rng(seed).integers(0, len(sums), (_RESAMPLES, len(sums)))
-    low, high = np.quantile(sums[drawn].sum(axis=1) / counts[drawn].sum(axis=1), [0.025, 0.975])
+    low, high = np.quantile(
+        sums[drawn].sum(axis=1) / counts[drawn].sum(axis=1), [(1 - coverage) / 2, (1 + coverage) / 2]
+    )
     return float(low), float(high)
 
 

@@ -7,6 +7,7 @@ from typing import Final, NamedTuple
 
 import numpy as np
 from matplotlib.figure import Figure
+from matplotlib.ticker import ScalarFormatter
 
 from models.arrays import Doubles, Floats, Ints
 
@@ -23,8 +24,8 @@ class Segment(NamedTuple):
     champion: float | None
 
 
-def draw_segments(groups: Mapping[str, Sequence[Segment]]) -> Figure:
-    """Return bars of the quality of both models, by what the groups divide the questions by."""
+def draw_segments(groups: Mapping[str, Sequence[Segment]], measure: str) -> Figure:
+    """Return bars of a measure of the quality of both models, by what the groups divide the questions by."""
     figure = Figure(figsize=(_SIZE[0] * len(groups), _SIZE[1]), layout="constrained")
     first, *others = figure.subplots(1, len(groups), squeeze=False, sharey=True)[0]
     for axes, (title, segments) in zip([first, *others], groups.items(), strict=True):
@@ -39,7 +40,7 @@ def draw_segments(groups: Mapping[str, Sequence[Segment]]) -> Figure:
         names = [f"{segment.name}\n({segment.questions:,})" for segment in segments]
         axes.set_xticks(places, names, fontsize=8)
         axes.set_title(title)
-    first.set_ylabel("NDCG@20")
+    first.set_ylabel(measure)
     first.legend()
     return figure
 
@@ -60,10 +61,12 @@ def draw_rate_distortion(curve: Sequence[Point], points: Sequence[Point]) -> Fig
         sizes, errors = [point.code_bytes for point in curve], [point.error for point in curve]
         axes.plot(sizes, errors, ".-", color="C2", label=curve[0].name)
     for point, colour, marker in zip(points, (_CHALLENGER, _CHAMPION), ("o", "s"), strict=False):
-        axes.plot([point.code_bytes], [point.error], marker, color=colour, label=f"{point.name}: {point.error:.4g}")
+        label = f"{point.name}: {point.error:.4g}"
+        axes.plot([point.code_bytes], [point.error], marker, color=colour, ms=9, fillstyle="none", mew=2, label=label)
     everything = [point.error for point in (*curve, *points)]
     axes.set(title="Rate and distortion, test items", xlabel="bytes of a code", ylabel="mean squared error")
     axes.set_xscale("log", base=2)
+    axes.xaxis.set_major_formatter(ScalarFormatter())
     axes.set_yscale("log" if min(everything) > 0 else "linear")
     axes.legend()
     return figure

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Final
+
 import msgspec
 import numpy as np
 
@@ -9,11 +11,14 @@ from models.arrays import Ints
 from workers.evaluation.prequential import bootstrap
 from workers.trainer.judging import K, Questions, gains
 
+# One end of it is what counts, so that of twenty challengers that are only as good one passes.
+COVERAGE: Final = 0.9
+
 
 class Figures(msgspec.Struct, frozen=True):
-    """NDCG at 20 of lists asked just before interactions that nobody trained on.
+    """NDCG at 50 of lists asked just before interactions that nobody trained on.
 
-    ``interval`` is the 95% interval of challenger minus champion, a bootstrap over the users. The champion's figures
+    ``interval`` is the 90% interval of challenger minus champion, a bootstrap over the users. The champion's figures
     are None for the first model.
     """
 
@@ -45,7 +50,7 @@ def compare(
         challenger=float(new.mean()),
         champion=float(old.mean()) if old is not None else None,
         difference=float((new - old).mean()) if old is not None else None,
-        interval=bootstrap(new - old, asked.users, seed) if old is not None else None,
+        interval=bootstrap(new - old, asked.users, seed, COVERAGE) if old is not None else None,
         popularity=float(gains(popular).mean()),
         random=random,
     )
@@ -66,7 +71,7 @@ def decide(figures: Figures, margin: float) -> Decision:
     low, high = figures.interval
     found = (
         f"NDCG@{K} {figures.challenger:.4f}, the current model's {figures.champion:.4f} (difference "
-        f"{figures.difference:+.4f}, 95% interval {low:+.4f} to {high:+.4f}; {beside}) {measured}"
+        f"{figures.difference:+.4f}, {COVERAGE:.0%} interval {low:+.4f} to {high:+.4f}; {beside}) {measured}"
     )
     if figures.difference < margin * figures.champion:
         return Decision(promote=False, why=f"not better by {margin:.1%}: {found}")

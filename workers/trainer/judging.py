@@ -7,7 +7,8 @@ that user have had the item? The user is the history at that moment, as fold-in 
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Final, NamedTuple
+from dataclasses import dataclass
+from typing import Final
 
 import numpy as np
 
@@ -20,8 +21,9 @@ from workers.catalogue import Catalogue
 from workers.ranking import Ranker
 from workers.wanted import Wanted
 
-# Length of the lists that are judged.
-K: Final = 20
+# Length of the lists that are judged. On the first 40 % of MovieLens-100K, lived through by `evaluate retraining`, the
+# difference between two models was a larger multiple of its own deviation than with 20 in 9 of 12 comparisons.
+K: Final = 50
 # Of more than so many interactions a random choice is judged: the interval hardly becomes narrower.
 MOST_QUESTIONS: Final = 8192
 _AT_A_TIME: Final = 512
@@ -30,7 +32,8 @@ _ITEMS_AT_A_TIME: Final = 4096
 Progress = Callable[[int, int], None]
 
 
-class Questions(NamedTuple):
+@dataclass(frozen=True, slots=True)
+class Questions:
     """Moments just before interactions: the user, everything that they had, and what they touched then."""
 
     users: Ints  # [n]

@@ -22,7 +22,7 @@ from workers.pictures.learning_curve import learning_curves
 from workers.pictures.training_report import Point, Segment, draw_map, draw_rate_distortion, draw_segments
 from workers.trainer.challenge import Challenge, Judged, Task
 from workers.trainer.due import LastTraining
-from workers.trainer.judging import gains
+from workers.trainer.judging import K, gains
 
 _LENGTHS: Final = (1, 5, 20, 100)
 _OWNERS: Final = (0, 1, 10, 100)
@@ -55,7 +55,7 @@ def write_report(task: Task, made: Challenge, champion: Bundle | None, last: Las
     if made.trained.curves:
         pictures["Learning curves"] = learning_curves(made.trained.curves)
     if judged is not None:
-        pictures["Quality by segment"] = draw_segments(_segments(judged, owners, data, champion))
+        pictures["Quality by segment"] = draw_segments(_segments(judged, owners, data, champion), f"NDCG@{K}")
     if (figure := _rate_distortion(data, made.bundle, champion)) is not None:
         pictures["Rate and distortion"] = figure
     if (figure := _map(data, made.bundle, owners)) is not None:
@@ -92,7 +92,9 @@ def _segments(judged: Judged, owners: Ints, data: TrainingData, champion: Bundle
     if champion is not None:
         known = np.array([data.item_ids[item] in champion.space.vocabulary for item in asked.items.tolist()])
         both = {"known to the current model": known, "not known": ~known}
-        groups["by item"] = [_segment(judged, name, rows) for name, rows in both.items() if rows.any()]
+        groups["by whether the item is new"] = [
+            _segment(judged, name, rows) for name, rows in both.items() if rows.any()
+        ]
     return groups
 
 

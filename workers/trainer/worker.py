@@ -92,7 +92,7 @@ class Trainer:
         if plan is None or not plan.fits(version or "", self._settings):
             plan = Plan.new(reason, version_prefix(), end_offsets(self._settings), version or "", self._settings)
             self._plans.save(plan)
-        self._redis.delete(self._keys.training_due)
+            self._redis.delete(self._keys.training_due)
         log.info("training", reason=plan.reason, champion=plan.champion)
 
         def advance(stage: str) -> None:
@@ -139,7 +139,8 @@ class Trainer:
 
     def failed(self, error: Exception) -> None:
         """Note that a training failed, so that the next one waits for its time."""
-        self._note(LastTraining(time.time(), "failed", "", str(error), {}))
+        plan = self._plans.load()
+        self._note(LastTraining(time.time(), "failed", "", str(error), plan.offsets if plan is not None else {}))
 
     def _note(self, last: LastTraining) -> None:
         write_last(self._redis, self._keys, last)
