@@ -51,10 +51,12 @@ class FileEntry(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     sha256: str
 
 
-class Manifest(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+class Manifest(msgspec.Struct, frozen=True, forbid_unknown_fields=True, omit_defaults=True):
     """``manifest.json``. The last digits of ``version`` are a hash of everything else in it.
 
     ``offsets`` say up to where the topics were read for training: topic -> partition -> next offset.
+    ``trained_until`` is the time of the newest interaction trained on, in Unix seconds: what came later tests the
+    model. None where there was none, and in bundles from before there was this field.
     """
 
     version: str
@@ -71,6 +73,7 @@ class Manifest(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     offsets: dict[str, dict[int, int]]
     libraries: dict[str, str]
     files: dict[str, FileEntry]
+    trained_until: float | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -130,6 +133,7 @@ def save_bundle(
     metrics: Mapping[str, float],
     settings: Mapping[str, Any],
     offsets: Mapping[str, Mapping[int, int]],
+    trained_until: float | None = None,
 ) -> Path:
     """Write a new version under ``root`` and return its directory, ``<version_prefix>-<hash>``.
 
@@ -144,7 +148,7 @@ def save_bundle(
     root.mkdir(parents=True, exist_ok=True)
     work = Path(tempfile.mkdtemp(dir=root, prefix=_UNFINISHED))
     try:
-        manifest = _write_files(work, parts, metrics, settings, offsets)
+        manifest = _write_files(work, parts, metrics, settings, offsets, trained_until)
         version = f"{version_prefix}-{_content_hash(manifest)}"
         manifest = msgspec.structs.replace(manifest, version=version)
         (work / MANIFEST).write_bytes(msgspec.json.format(msgspec.json.encode(manifest), indent=2))
@@ -168,6 +172,7 @@ def _write_files(
     metrics: Mapping[str, float],
     settings: Mapping[str, Any],
     offsets: Mapping[str, Mapping[int, int]],
+    trained_until: float | None,
 ) -> Manifest:
     """Write everything but the manifest, and return that without its version."""
     if parts.content is not None:
@@ -193,16 +198,22 @@ def _write_files(
         offsets={topic: dict(partitions) for topic, partitions in offsets.items()},
         libraries={name: importlib.metadata.version(name) for name in ("keras", "tensorflow")},
         files={path.name: FileEntry(path.stat().st_size, _sha256(path)) for path in sorted(work.iterdir())},
+        trained_until=trained_until,
     )
 
 
 def _load_space(directory: Path, manifest: Manifest) -> LatentSpace:
     if manifest.interaction is None:
         return ContentSpace.load(directory)
-    item_ids = msgspec.json.decode((directory / _VOCABULARY).read_bytes(), type=list[str])
+    item_ids = read_vocabulary(directory)
     return InteractionSpace.load(
         directory, manifest.interaction, item_ids, bridged=manifest.bridged, seeded=manifest.seeded
     )
+
+
+def read_vocabulary(directory: Path) -> list[str]:
+    """Return the items that the bundle in ``directory``, which is known to be sound, was trained on."""
+    return msgspec.json.decode((directory / _VOCABULARY).read_bytes(), type=list[str])
 
 
 def _load_snapshot(directory: Path, content: ContentModel | None, space: LatentSpace) -> Snapshot:

@@ -83,7 +83,7 @@ def _numbered(group: str, arrays: Sequence[NDArray[Any]]) -> dict[str, NDArray[A
 class Checkpoints:
     """The checkpoints of one training: the same data and configuration, and nothing else, find them again."""
 
-    def __init__(self, root: Path, *identity: bytes) -> None:
+    def __init__(self, root: Path, *identity: bytes | memoryview) -> None:
         digest = hashlib.sha256()
         for part in identity:
             digest.update(len(part).to_bytes(8))

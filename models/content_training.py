@@ -50,9 +50,12 @@ def train_content(
     seed: int,
     report: Callable[[str], ReportEpoch],
     checkpoints: Checkpoints | None = None,
+    predecessor: ContentModel | None = None,
 ) -> TrainedContent:
     """Return a content model trained on float32 ``[n, input_dim]``.
 
+    It begins with the networks of ``predecessor``, which must have the same architecture, and then keeps its scaling,
+    without which they mean nothing.
     ``report`` gives, for the stage "autoencoder", "codec" or "decoder", what is told of its epochs.
 
     Raises:
@@ -62,9 +65,15 @@ def train_content(
     config = autoencoder_config(settings, input_shape)
     autoencoder = build_autoencoder(config, seed)
     training, validation, test = (features[rows] for rows in split)
-    scaling = Scaling.fit(training, loss=config.loss, shared_scale=len(input_shape) > 1, tails=settings.tails)
+    if predecessor is None:
+        scaling = Scaling.fit(training, loss=config.loss, shared_scale=len(input_shape) > 1, tails=settings.tails)
+    else:
+        scaling = predecessor.scaling
     rows = scaling.scaled(training), scaling.scaled(validation)
-    autoencoder.start(rows[0])
+    if predecessor is None:
+        autoencoder.start(rows[0])
+    else:
+        autoencoder.copy(predecessor.autoencoder)
     curves: dict[str, Curve] = {}
     if settings.epochs:
         stage = checkpoints.stage("autoencoder") if checkpoints else None

@@ -27,6 +27,10 @@ class Interactions:
         if not len(self.users) == len(self.items) == len(self.weights) == len(self.timestamps):
             raise ValueError("users, items, weights and timestamps must have the same length")
 
+    def rows(self, chosen: Mask) -> Interactions:
+        """Return the chosen rows."""
+        return Interactions(self.users[chosen], self.items[chosen], self.weights[chosen], self.timestamps[chosen])
+
 
 @dataclass(frozen=True, slots=True)
 class Histories:
@@ -97,9 +101,13 @@ class Histories:
 
     def take(self, users: Ints) -> Histories:
         """Return the histories of ``users``, in their order."""
-        lengths = self.lengths[users]
+        return self.slices(self.indptr[users], self.indptr[users + 1])
+
+    def slices(self, begins: Ints, ends: Ints) -> Histories:
+        """Return the rows from ``begins[i]`` up to ``ends[i]`` as history i."""
+        lengths = ends - begins
         indptr = np.concatenate([[0], np.cumsum(lengths)]).astype(np.int64)
-        rows = np.arange(indptr[-1]) + np.repeat(self.indptr[users] - indptr[:-1], lengths)
+        rows = np.arange(indptr[-1]) + np.repeat(begins - indptr[:-1], lengths)
         return Histories(indptr, self.items[rows], self.weights[rows], self.timestamps[rows])
 
     def split_last(self, share: float) -> tuple[Histories, Histories]:

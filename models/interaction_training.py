@@ -10,12 +10,13 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import replace
-from typing import Final, NamedTuple
+from typing import Any, Final, NamedTuple
 
 import numpy as np
 
-from models.arrays import Floats, Ints
+from models.arrays import Floats, Ints, Mask
 from models.autoencoder_training import Weights
+from models.checkpoints import Curve
 from models.fitting import ReportEpoch, fit_best_epoch, fit_epochs
 from models.histories import Histories
 from models.interaction import InteractionAutoencoder, InteractionConfig
@@ -24,6 +25,8 @@ from models.metrics import ndcg_at_k, recall_at_k
 
 _K: Final = 20
 _VALIDATION_SHARE: Final = 0.2
+# So many users must have something that a predecessor has not seen for that to be held out.
+_LEAST_JUDGES: Final = 50
 # A validation ranks the whole catalogue for so many users at most: of 30,000 it took longer than five epochs.
 _VALIDATION_USERS: Final = 2048
 _EVERY: Final = 5
@@ -35,11 +38,22 @@ _LARGEST_BATCH: Final = 1024
 
 
 class TrainedInteractions(NamedTuple):
-    """The network, trained on all histories, and what validation said of one without the last fifth."""
+    """The network, trained on all histories, and what validation said of one without what was held out."""
 
     network: InteractionNetwork
     user_codes: Floats  # of the training users, [users, user_dim]
     metrics: dict[str, float]
+    curve: Curve  # of the one without; its validation is minus the NDCG
+
+
+class Start(NamedTuple):
+    """What a network takes over from its predecessor, of the same architecture."""
+
+    known: Mask  # which items the predecessor can place, [items]
+    embeddings: Floats  # [items, hidden]
+    retrieval: Floats  # [items, user_dim + 1]
+    user_encoder: list[Any]  # its weights
+    until: float | None  # the time of the newest interaction that it knows
 
 
 def train_interactions(
@@ -50,13 +64,15 @@ def train_interactions(
     epochs: int,
     seed: int,
     popularity: float = 0.0,
+    start: Start | None = None,
     report_trial: ReportEpoch,
     report_final: ReportEpoch,
 ) -> TrainedInteractions:
     """Return the autoencoder of ``histories`` over ``items`` items.
 
     The last fifth of each history is held out to find the number of epochs; then a new network is trained
-    for so long on everything, because the newest interactions say most.
+    for so long on everything, because the newest interactions say most. With a ``start`` what its predecessor has
+    not seen is held out instead, if that is enough: on the rest the start is better than any training of it.
 
     Args:
         histories: what is trained on.
@@ -65,18 +81,25 @@ def train_interactions(
         epochs: most passes over the histories.
         seed: of all that is drawn.
         popularity: see :func:`models.interaction_network.popularity_offsets`.
+        start: where the network begins, instead of anywhere.
         report_trial: is told of the training that finds the number of epochs.
         report_final: is told of that on everything.
     """
 
     def _network(trained_on: Histories) -> InteractionNetwork:
         owners = np.bincount(trained_on.items, minlength=items)
-        return InteractionNetwork(config, items, _steps(trained_on) * epochs, seed, owners, popularity)
+        network = InteractionNetwork(config, items, _steps(trained_on) * epochs, seed, owners, popularity)
+        if start is not None:
+            rows = np.flatnonzero(start.known)
+            network.autoencoder.place(rows, start.embeddings[rows], start.retrieval[rows])
+            network.user_encoder.set_weights(start.user_encoder)
+        return network
 
     # What is last among interactions of the same time would be the order of a file.
     rng = np.random.default_rng(seed)
-    earlier, later = histories.shuffle_ties(rng).split_last(_VALIDATION_SHARE)
-    judges = rng.permutation(len(histories))[:_VALIDATION_USERS]
+    earlier, later = _held_out(histories.shuffle_ties(rng), start)
+    order = rng.permutation(len(earlier))
+    judges = order[later.lengths[order] > 0][:_VALIDATION_USERS] if start is not None else order[:_VALIDATION_USERS]
     given, held = earlier.take(judges), later.take(judges)
     relevant = np.split(held.items, held.indptr[1:-1])
     trial = _network(earlier)
@@ -104,7 +127,21 @@ def train_interactions(
             f"interaction_validation_recall_at_{_K}": recall_at_k(ranked, relevant, _K),
             "interaction_epochs": float(best.epoch),
         },
+        best.curve,
     )
+
+
+def _held_out(histories: Histories, start: Start | None) -> tuple[Histories, Histories]:
+    """Return the histories to train on and those to find."""
+    if start is not None and start.until is not None:
+        new = histories.timestamps > start.until
+        earlier, later = histories.rows(~new), histories.rows(new)
+        judges = np.flatnonzero((earlier.lengths > 1) & (later.lengths > 0))
+        if len(judges) >= _LEAST_JUDGES:
+            # Whoever has nothing new trains as well, and judges nothing.
+            trained = np.flatnonzero(earlier.lengths > 1)
+            return earlier.take(trained), later.take(trained)
+    return histories.split_last(_VALIDATION_SHARE)
 
 
 def _batch(histories: Histories) -> int:

@@ -6,7 +6,7 @@ import shutil
 from pathlib import Path
 from typing import Final
 
-from models.bundle import VERSION_PATTERN, Bundle, Manifest, verified_manifest
+from models.bundle import VERSION_PATTERN, Bundle, Manifest, read_vocabulary, verified_manifest
 from models.errors import BundleError
 
 # No version is called so.
@@ -80,12 +80,21 @@ class Registry:
         self._require_own_name(version, manifest)
         return manifest
 
+    def vocabulary(self, version: str) -> list[str]:
+        """Return the items that a version was trained on, without reading its weights.
+
+        Raises:
+            BundleError: there is no such version, or it is damaged.
+        """
+        self.fetch(version)
+        return read_vocabulary(self._existing(version))
+
     def size(self, version: str) -> int:
         """Return how many bytes the files of a version have."""
         return sum(file.stat().st_size for file in self.path(version).iterdir() if file.is_file())
 
     def remove(self, version: str) -> None:
-        """Remove a version; where that is interrupted, none that looks whole is left.
+        """Remove a version and the files beside it that have its name; interrupted, it leaves none that looks whole.
 
         Raises:
             BundleError: there is no such version.
@@ -95,6 +104,9 @@ class Registry:
         if doomed.exists():
             shutil.rmtree(doomed)
         shutil.rmtree(self._existing(version).rename(doomed))
+        for beside in self.root.glob(f"{version}-*"):
+            if beside.is_file():
+                beside.unlink()
 
     def _existing(self, version: str) -> Path:
         path = self.path(version)

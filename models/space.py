@@ -161,6 +161,11 @@ class InteractionSpace:
         self._bridge = bridge
 
     @property
+    def user_encoder(self) -> Any:
+        """The Keras model from bags to user codes."""
+        return self._network
+
+    @property
     def code_bytes(self) -> int:
         """Bytes of the code that a trained item is ranked by."""
         return self._codes.code_bytes

@@ -1,4 +1,8 @@
-"""Which items train, which validate and which only test: decided by their ids, so that anybody can tell."""
+"""What trains, what validates and what only tests.
+
+Items are divided by their ids, so that anybody can tell; interactions by time, because what comes later is what a
+model is for.
+"""
 
 from __future__ import annotations
 
@@ -8,7 +12,7 @@ from typing import Final, NamedTuple
 
 import numpy as np
 
-from models.arrays import Ints
+from models.arrays import Doubles, Ints
 
 _VALIDATION_SHARE: Final = 0.1
 _TEST_SHARE: Final = 0.05
@@ -38,3 +42,17 @@ def split_items(ids: Sequence[str]) -> Split:
     test = max(1, int(count * _TEST_SHARE))
     held = test + max(1, int(count * _VALIDATION_SHARE))
     return Split(np.sort(order[held:]), np.sort(order[test:held]), np.sort(order[:test]))
+
+
+def split_time(timestamps: Doubles, share: float, not_before: float | None, least: int) -> float | None:
+    """Return the time up to which interactions train; those after it, about the last ``share`` of all, test.
+
+    It is not before ``not_before``, up to which a model that is tested as well was trained, unless that leaves fewer
+    than ``least``. None where fewer than that are later than others.
+    """
+    if not len(timestamps):
+        return None
+    until = float(np.quantile(timestamps, 1 - share, method="lower"))
+    if not_before is not None and np.count_nonzero(timestamps > max(until, not_before)) >= least:
+        until = max(until, not_before)
+    return until if np.count_nonzero(timestamps > until) >= least else None

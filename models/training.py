@@ -8,61 +8,34 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Final, NamedTuple
 
 import msgspec
 import numpy as np
 
-from models.arrays import Floats, Ints, Mask, float_matrix
-from models.bridge import Bridge
-from models.bridge_targets import retrieval_targets
-from models.bundle import ModelParts, save_bundle
+from models.arrays import Ints, float_matrix
+from models.bundle import Bundle, ModelParts, save_bundle
 from models.checkpoints import Checkpoints, Curve
 from models.codecs import Int8Codec
 from models.codecs.residual import CODEWORDS
-from models.content_training import TrainedContent, train_content
+from models.content_training import TrainedContent, autoencoder_config, train_content
 from models.drift import Bins, Latents, Popularity, Snapshot
 from models.errors import TooLittleDataError
 from models.fitting import ReportEpoch
 from models.histories import Histories, Interactions
-from models.interaction import interaction_config
-from models.interaction_training import train_interactions
-from models.retrieval_codes import RetrievalCodes
-from models.space import ContentSpace, InteractionSpace, LatentSpace
+from models.space import LatentSpace
+from models.space_training import begin_with, content_space, fit_interactions, interaction_space
 from models.splits import split_items
+from models.training_data import MIN_ITEMS, TrainingData
 from schemas.model_settings import ContentSettings, ModelSettings
 
 __all__ = ["Interactions", "Progress", "Report", "Trained", "TrainingData", "train"]
 
-MIN_ITEMS: Final = 20
 MIN_USERS: Final = 20
 # One interaction cannot be cut into an input and a target.
 MIN_HISTORY: Final = 2
-
-
-@dataclass(frozen=True, slots=True)
-class TrainingData:
-    """Everything to train on.
-
-    Args:
-        item_ids: n ids.
-        features: float32 ``[n, prod(input_shape)]``, None where no item has any.
-        has_features: which rows of ``features`` count, bool ``[n]``.
-        input_shape: shape of one item's features, None where ``features`` is.
-        published: whether the items came as item events. If not, those of the interactions are the catalogue.
-        interactions: their items are indices into ``item_ids``.
-        offsets: up to where the topics were read: topic -> partition -> next offset.
-    """
-
-    item_ids: list[str]
-    features: Floats | None
-    has_features: Mask
-    input_shape: tuple[int, ...] | None
-    published: bool
-    interactions: Interactions | None
-    offsets: Mapping[str, Mapping[int, int]] = field(default_factory=dict)
 
 
 class Progress(NamedTuple):
@@ -88,7 +61,10 @@ class Report(msgspec.Struct, frozen=True):
 
 @dataclass(frozen=True, slots=True)
 class Trained:
-    """A model in memory, the report, and the losses of each stage of the content training."""
+    """A model in memory, the report, and the losses of each stage of the training.
+
+    ``until`` is the time of the newest interaction trained on, in Unix seconds; None where there is none.
+    """
 
     parts: ModelParts
     report: Report
@@ -96,6 +72,7 @@ class Trained:
     version_prefix: str
     settings: ModelSettings
     offsets: Mapping[str, Mapping[int, int]]
+    until: float | None
 
     def save(self, root: Path) -> Path:
         """Write a bundle under ``root`` and return its directory; see :func:`models.bundle.save_bundle`."""
@@ -106,6 +83,7 @@ class Trained:
             metrics=self.report.metrics,
             settings=self.settings.model_dump(exclude={"registry"}),
             offsets=self.offsets,
+            trained_until=self.until,
         )
 
 
@@ -115,11 +93,15 @@ def train(
     version_prefix: str,
     progress: Callable[[Progress], None] | None = None,
     unfinished: Path | None = None,
+    predecessor: Bundle | None = None,
 ) -> Trained:
     """Return a model of ``data``.
 
     With a directory ``unfinished`` the content training keeps its state there, and goes on from it when it is
-    called with the same data and settings again; once it is done the state is removed.
+    called with the same data and settings again; once the whole model is done the state is removed.
+
+    With a ``predecessor`` the networks begin with its weights, where the settings ask for the same architecture, and
+    each item where that one places it: by what it learnt of it, or by its features.
 
     Raises:
         TooLittleDataError: neither the features nor the interactions are enough.
@@ -134,7 +116,10 @@ def train(
             f"Interactions were left out: {MIN_USERS} users with {MIN_HISTORY} or more items and {MIN_ITEMS} such"
             f" items are needed, there are {len(histories)} and {len(trained_items)}."
         )
-    content = _train_content(data, settings, progress, notes, unfinished)
+    checkpoints = _checkpoints(data, settings, predecessor, unfinished)
+    if checkpoints is not None and checkpoints.found:
+        notes.append("An interrupted training with the same data and settings was continued.")
+    content = _train_content(data, settings, progress, notes, checkpoints, predecessor)
     if content is None and not enough:
         raise TooLittleDataError(
             f"There is too little to train on. Needed are features of at least {MIN_ITEMS} items (there are"
@@ -143,12 +128,19 @@ def train(
             f" {len(trained_items)}). Publish more events and train again."
         )
     metrics = dict(content.metrics) if content else {}
+    curves = dict(content.curves) if content else {}
     space: LatentSpace
     if content is None or enough:
-        space, user_codes, measured = _train_space(data, histories, trained_items, content, settings, progress)
-        metrics |= measured
+        names = [data.item_ids[item] for item in trained_items]
+        start = begin_with(data, trained_items, names, settings, predecessor, notes)
+        trained = fit_interactions(
+            histories, len(trained_items), settings, start, lambda stage: _reporter(progress, f"Interaction {stage}")
+        )
+        space = interaction_space(data, histories, trained_items, names, content, settings, trained)
+        user_codes, curves["interactions"] = trained.user_codes, trained.curve
+        metrics |= trained.metrics
     else:
-        space, user_codes = _content_space(content)
+        space, user_codes = content_space(content)
     report = Report(
         items=len(data.item_ids),
         items_with_features=int(data.has_features.sum()),
@@ -160,7 +152,10 @@ def train(
     )
     snapshot = _snapshot(data, histories, content, len(space.vocabulary))
     parts = ModelParts(content.model if content else None, space, Int8Codec.fit(user_codes), snapshot)
-    return Trained(parts, report, content.curves if content else {}, version_prefix, settings, data.offsets)
+    if checkpoints is not None:
+        checkpoints.finish()
+    until = float(histories.timestamps.max()) if len(histories.items) else None
+    return Trained(parts, report, curves, version_prefix, settings, data.offsets, until)
 
 
 def _check(data: TrainingData) -> None:
@@ -199,29 +194,39 @@ def _reporter(progress: Callable[[Progress], None] | None, stage: str) -> Report
     return report
 
 
+def _checkpoints(
+    data: TrainingData, settings: ModelSettings, predecessor: Bundle | None, unfinished: Path | None
+) -> Checkpoints | None:
+    if unfinished is None or data.features is None:
+        return None
+    began_with = predecessor.version if predecessor is not None else ""
+    chosen = msgspec.json.encode([settings.content.model_dump(), settings.seed, data.input_shape, began_with])
+    names = msgspec.json.encode([data.item_ids, data.has_features.tolist()])
+    return Checkpoints(unfinished, chosen, names, np.ascontiguousarray(data.features).data.cast("B"))
+
+
 def _train_content(
     data: TrainingData,
     settings: ModelSettings,
     progress: Callable[[Progress], None] | None,
     notes: list[str],
-    unfinished: Path | None,
+    checkpoints: Checkpoints | None,
+    predecessor: Bundle | None,
 ) -> TrainedContent | None:
     """Return the content part; None, with a note, where too few items have features."""
     if data.features is None or data.input_shape is None:
         return None
-    features = data.features[data.has_features]
+    features = data.features if data.has_features.all() else data.features[data.has_features]
     if len(features) < MIN_ITEMS:
         notes.append(f"Features were left out: {MIN_ITEMS} items with features are needed, there are {len(features)}.")
         return None
     split = split_items([name for name, has in zip(data.item_ids, data.has_features, strict=True) if has])
     content = _fitting_settings(settings.content, features.shape[1], len(split.training), notes)
-    checkpoints = None
-    if unfinished is not None:
-        chosen = msgspec.json.encode([content.model_dump(), settings.seed, data.input_shape])
-        checkpoints = Checkpoints(unfinished, chosen, *(rows.tobytes() for rows in split), features.tobytes())
-        if checkpoints.found:
-            notes.append("An interrupted training with the same data and settings was continued.")
-    trained = train_content(
+    before = predecessor.content if predecessor is not None else None
+    if before is not None and before.config != autoencoder_config(content, data.input_shape):
+        before = None
+        notes.append("The content autoencoder began anew: the current model's has another architecture.")
+    return train_content(
         features,
         split,
         data.input_shape,
@@ -229,10 +234,8 @@ def _train_content(
         seed=settings.seed,
         report=lambda stage: _reporter(progress, f"Content {stage}"),
         checkpoints=checkpoints,
+        predecessor=before,
     )
-    if checkpoints is not None:
-        checkpoints.finish()
-    return trained
 
 
 def _fitting_settings(content: ContentSettings, width: int, items: int, notes: list[str]) -> ContentSettings:
@@ -252,45 +255,6 @@ def _fitting_settings(content: ContentSettings, width: int, items: int, notes: l
     return content.model_copy(update=changes)
 
 
-def _train_space(
-    data: TrainingData,
-    histories: Histories,
-    trained_items: Ints,
-    content: TrainedContent | None,
-    settings: ModelSettings,
-    progress: Callable[[Progress], None] | None,
-) -> tuple[LatentSpace, Floats, dict[str, float]]:
-    """Return the interaction space, the training users' codes and the metrics."""
-    config = interaction_config(settings)
-    trained = train_interactions(
-        histories,
-        len(trained_items),
-        config,
-        epochs=settings.interaction_epochs,
-        seed=settings.seed,
-        popularity=settings.interaction_popularity,
-        report_trial=_reporter(progress, "Interaction autoencoder, finding the number of epochs"),
-        report_final=_reporter(progress, "Interaction autoencoder, on all interactions"),
-    )
-    network, metrics = trained.network, trained.metrics
-    bridge = None
-    if content is not None and (both := data.has_features[trained_items]).sum() >= MIN_ITEMS:
-        # Rows of `content.latents` are the items with features, in their order.
-        rows = np.cumsum(data.has_features)[trained_items[both]] - 1
-        wanted = retrieval_targets(trained.user_codes, histories, network.retrieval)
-        targets = np.concatenate([wanted, network.embeddings], axis=1)[both]
-        counts = np.bincount(histories.items, minlength=len(trained_items))[both]
-        bridge, metrics["bridge_validation_r2"] = Bridge.fit(
-            content.latents[rows], targets, network.config.user_dim + 1, counts, settings.seed
-        )
-    names = [data.item_ids[item] for item in trained_items]
-    codes = RetrievalCodes.fit(network.retrieval, settings.item_bytes, settings.seed)
-    space = InteractionSpace(
-        config, names, codes, network.embeddings, network.user_encoder, bridge, seeded=not data.published
-    )
-    return space, trained.user_codes, metrics
-
-
 def _snapshot(data: TrainingData, histories: Histories, content: TrainedContent | None, vocabulary: int) -> Snapshot:
     """Return what later events are compared with. Without a vocabulary interactions were left out."""
     return Snapshot(
@@ -300,11 +264,3 @@ def _snapshot(data: TrainingData, histories: Histories, content: TrainedContent 
         latents=Latents.fit(content.latents) if content else None,
         popularity=Popularity.fit(histories.items, histories.timestamps, vocabulary) if vocabulary else None,
     )
-
-
-def _content_space(content: TrainedContent) -> tuple[LatentSpace, Floats]:
-    """Return the space of the latents; its user codes are fitted on the items, which lie where users may."""
-    space = ContentSpace(content.latents.mean(axis=0))
-    everything = np.ones(len(content.latents), bool)
-    placement = space.place([""] * len(everything), content.latents, everything)
-    return space, placement.embeddings

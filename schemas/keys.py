@@ -167,14 +167,24 @@ class Keys:
         return f"{self.prefix}:promotions"
 
     @property
+    def training_due(self) -> str:
+        """String: why a training is due, set by whoever notices; the trainer deletes it when it begins."""
+        return f"{self.prefix}:due"
+
+    @property
+    def training(self) -> str:
+        """String: how the last training ended, JSON, see :class:`workers.trainer.due.LastTraining`."""
+        return f"{self.prefix}:training"
+
+    @property
+    def trainer(self) -> str:
+        """String: who trains now; expires."""
+        return f"{self.prefix}:trainer"
+
+    @property
     def experiment(self) -> str:
         """Hash: the :class:`schemas.experiments.Experiment` that runs."""
         return f"{self.prefix}:experiment"
-
-    @property
-    def training_due(self) -> str:
-        """String: why the model is due for training. Whoever begins to train removes it."""
-        return f"{self.prefix}:due"
 
     @property
     def topics(self) -> str:

@@ -205,6 +205,28 @@ class SwapSettings(Section):
     )
 
 
+class TrainerSettings(Section):
+    """When `latentstream worker trainer` trains, and what it takes for a new model to be promoted."""
+
+    interval_s: float = Field(86_400.0, gt=0, description="A training begins so long after the last one ended.")
+    new_items_share: float = Field(
+        0.2,
+        gt=0,
+        le=1,
+        description="It begins sooner when such a share of the new interactions is with items that the model was not "
+        "trained on. 1: never.",
+    )
+    held_out_share: float = Field(
+        0.1, gt=0, le=0.5, description="Share of the interactions, the newest, that models are compared by."
+    )
+    margin: float = Field(
+        0.01, ge=0, le=1, description="A new model must be better than the current one by this share of its quality."
+    )
+    from_current: bool = Field(
+        False, description="Begin with the weights of the current model: sooner done, and what it learnt is kept."
+    )
+
+
 class HealthSettings(Section):
     """Liveness, readiness and metrics over HTTP."""
 
@@ -234,6 +256,7 @@ class Settings(BaseSettings):
     model: ModelSettings = ModelSettings()
     swap: SwapSettings = SwapSettings()
     drift: DriftSettings = DriftSettings()
+    trainer: TrainerSettings = TrainerSettings()
     health: HealthSettings = HealthSettings()
 
     @field_validator("home")

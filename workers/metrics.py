@@ -113,3 +113,9 @@ WAITING_ITEMS: Final = Gauge(
 )
 # 1 for each model version in use: two while an experiment runs.
 MODEL: Final = Gauge("latentstream_model_info", "The model in use.", ["version"], registry=REGISTRY)
+# Trainings by how they ended: promoted, refused or failed.
+TRAININGS: Final = Counter("latentstream_trainings", "Trainings.", ["outcome"], registry=REGISTRY)
+# NDCG at 50 of the lists of both models, measured by the last training on interactions that it held out.
+LIST_QUALITY: Final = Gauge("latentstream_list_quality", "NDCG@50 on held-out data.", ["role"], registry=REGISTRY)
+# Share of the interactions since the last training that are with items which the current model was not trained on.
+NEW_ITEMS: Final = Gauge("latentstream_new_items_share", "Interactions with items new to the model.", registry=REGISTRY)

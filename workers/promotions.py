@@ -39,9 +39,13 @@ class Promotion(msgspec.Struct, frozen=True):
     kind: Literal["promote", "rollback"]
 
 
-def promote(client: redis.Redis, keys: Keys, version: str, why: str) -> str:
-    """Make ``version`` the current model, and return the one before, empty for the first: one atomic change."""
-    return _change(client, keys, version, _ANY, why, "promote")
+def promote(client: redis.Redis, keys: Keys, version: str, why: str, expected: str = _ANY) -> str:
+    """Make ``version`` the current model, and return the one before, empty for the first: one atomic change.
+
+    Raises:
+        PromotionFailed: the one before is not ``expected``.
+    """
+    return _change(client, keys, version, expected, why, "promote")
 
 
 def roll_back(client: redis.Redis, keys: Keys, why: str, check: Callable[[str], object]) -> Promotion:
@@ -101,5 +105,5 @@ def _change(client: redis.Redis, keys: Keys, version: str, expected: str, why: s
     reply = cast(Any, client.register_script(_SCRIPT)(keys=[keys.model, keys.promotions], args=arguments))
     done, found = int(reply[0]), reply[1].decode(errors="replace")
     if not done:
-        raise PromotionFailed(f"the current model is {found} by now, and was {expected}: look again")
+        raise PromotionFailed(f"the current model is {found or 'none'} by now, was {expected or 'none'}: look again")
     return str(found)

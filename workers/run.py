@@ -34,7 +34,7 @@ def run_worker(role: Role, settings: Settings) -> None:
     """
     sys.setswitchinterval(THREAD_SWITCH_S)
     stop = threading.Event()
-    _stop_on_signals(stop)
+    stop_on_signals(stop)
     with Health(settings.health) as health:
         connections.ensure_topics(settings)
         client = connections.redis_client(settings.redis)
@@ -47,7 +47,9 @@ def run_worker(role: Role, settings: Settings) -> None:
     log.info("stopped")
 
 
-def _stop_on_signals(stop: threading.Event) -> None:
+def stop_on_signals(stop: threading.Event) -> None:
+    """Set ``stop`` on SIGTERM and SIGINT."""
+
     def handle(signum: int, frame: FrameType | None) -> None:  # noqa: ARG001
         stop.set()
 

@@ -7,7 +7,7 @@ import time
 from collections.abc import Callable, Iterator
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any, Final, NamedTuple
+from typing import Any, Final
 
 from kafka import KafkaConsumer, TopicPartition
 from kafka.consumer.fetcher import ConsumerRecord
@@ -30,20 +30,16 @@ class TrainingFailed(Repairable):
     """The events for training cannot be read."""
 
 
-class Replayed(NamedTuple):
-    """What was read, and the offset after the last record read of each partition of each topic."""
-
-    builder: DatasetBuilder
-    offsets: dict[str, dict[int, int]]
+# Topic -> partition -> the offset after the last record that is read.
+Offsets = dict[str, dict[int, int]]
 
 
-def read_files(items: Path | None, interactions: Path | None) -> Replayed:
-    """Return the state after the events in JSON-lines files (gzip by their ending .gz).
+def read_files(builder: DatasetBuilder, items: Path | None, interactions: Path | None) -> None:
+    """Add the events in JSON-lines files (gzip by their ending .gz).
 
     Raises:
         TrainingFailed: a file cannot be read or a line is not an event.
     """
-    builder = DatasetBuilder()
     for line, where in _lines(items):
         try:
             event = decode_item(line)
@@ -59,17 +55,32 @@ def read_files(items: Path | None, interactions: Path | None) -> Replayed:
         builder.add_interaction(
             Interaction(touch.user_id, touch.item_id, touch.kind, touch.weight, when, int(when * 1000))
         )
-    return Replayed(builder, {})
 
 
-def read_topics(settings: Settings, progress: Progress) -> Replayed:
-    """Return the state after all events that are on the topics now. Bad ones are counted and left out.
+def end_offsets(settings: Settings) -> Offsets:
+    """Return where both topics end now.
+
+    Raises:
+        ConnectionFailed: Kafka does not answer, or a topic does not exist.
+    """
+    consumer = connections.consumer(settings, None)
+    try:
+        ends: Offsets = {}
+        for topic in (settings.kafka.items_topic, settings.kafka.interactions_topic):
+            found = consumer.end_offsets(_partitions(consumer, topic))
+            ends[topic] = {partition.partition: end for partition, end in found.items()}
+        return ends
+    finally:
+        consumer.close(timeout_ms=1000)
+
+
+def read_topics(settings: Settings, builder: DatasetBuilder, ends: Offsets, progress: Progress) -> None:
+    """Add all events of the topics from their beginnings up to ``ends``. Bad ones are counted and left out.
 
     Raises:
         ConnectionFailed: Kafka does not answer, or a topic does not exist.
         TrainingFailed: a topic cannot be read to its end.
     """
-    builder = DatasetBuilder()
     decode_items = item_decoder(settings.events.max_bytes, None)
     decode_interactions = interaction_decoder(settings.events.max_bytes)
     steps: list[tuple[str, Callable[[ConsumerRecord], None]]] = [
@@ -77,13 +88,11 @@ def read_topics(settings: Settings, progress: Progress) -> Replayed:
         (settings.kafka.interactions_topic, lambda record: builder.add_interaction(decode_interactions(record))),
     ]
     consumer = connections.consumer(settings, None)
-    offsets = {}
     try:
         for topic, add in steps:
-            offsets[topic] = _replay(consumer, topic, add, builder, progress)
+            _replay(consumer, topic, ends[topic], add, builder, progress)
     finally:
         consumer.close(timeout_ms=1000)
-    return Replayed(builder, offsets)
 
 
 def version_prefix() -> str:
@@ -94,17 +103,17 @@ def version_prefix() -> str:
 def _replay(
     consumer: KafkaConsumer,
     topic: str,
+    until: dict[int, int],
     add: Callable[[ConsumerRecord], None],
     builder: DatasetBuilder,
     progress: Progress,
-) -> dict[int, int]:
-    """Pass every record of ``topic`` that is there now to ``add``; return the end offsets."""
-    count = connections.partitions(consumer, [topic])[topic]
-    assigned = [TopicPartition(topic, partition) for partition in range(count)]
+) -> None:
+    """Pass every record of ``topic`` before the offsets ``until`` to ``add``."""
+    assigned = _partitions(consumer, topic)
+    ends = {partition: until.get(partition.partition, 0) for partition in assigned}
     consumer.assign(assigned)
     consumer.seek_to_beginning(*assigned)
-    ends = consumer.end_offsets(assigned)
-    begin = sum(consumer.beginning_offsets(assigned).values())
+    begin = sum(min(first, ends[each]) for each, first in consumer.beginning_offsets(assigned).items())
     total = sum(ends.values()) - begin
     read_at = time.monotonic()
     while (position := sum(min(consumer.position(each), ends[each]) for each in assigned)) < sum(ends.values()):
@@ -119,7 +128,11 @@ def _replay(
                 if record.offset < ends[partition]:
                     _add(add, record, builder)
     progress(topic, 1.0)
-    return {partition.partition: end for partition, end in ends.items()}
+
+
+def _partitions(consumer: KafkaConsumer, topic: str) -> list[TopicPartition]:
+    count = connections.partitions(consumer, [topic])[topic]
+    return [TopicPartition(topic, partition) for partition in range(count)]
 
 
 def _add(add: Callable[[ConsumerRecord], None], record: ConsumerRecord, builder: DatasetBuilder) -> None:

@@ -57,6 +57,11 @@ class Autoencoder:
         if self.config.network == "residual" and self.config.loss == "squared":
             residual.start_as_pca(self.posterior, self.decoder, rows)
 
+    def copy(self, other: Autoencoder) -> None:
+        """Take over the weights of another of the same architecture."""
+        self.posterior.set_weights(other.posterior.get_weights())
+        self.decoder.set_weights(other.decoder.get_weights())
+
     def heads(self, hidden: Any, layers: Layers) -> list[Any]:
         """Return what the encoder ends in; the first is the latent."""
         return [layers.dense(self.config.latent_dim, self.latent_activation)(hidden)]

@@ -95,6 +95,13 @@ class InteractionAutoencoder(ABC):
     def retrieval(self) -> Floats:
         """Retrieval vectors ``[w, b]``, float32 ``[items, user_dim + 1]``."""
 
+    @abstractmethod
+    def place(self, rows: Ints, embeddings: Floats, retrieval: Floats) -> None:
+        """Let the items ``rows`` begin at ``embeddings`` ``[n, hidden]`` and ``retrieval`` ``[n, user_dim + 1]``.
+
+        What follows from something else, such as a bias from counts, stays.
+        """
+
     @property
     def groups(self) -> list[list[Any]]:
         """The variables that are trained together; most kinds train all at once."""
@@ -163,6 +170,13 @@ def negative_log_likelihood(codes: Any, decode: Callable[[Any], tuple[Any, Any]]
     everything = tf.where(batch.log_inclusion < 0, tf.reduce_logsumexp(tf.stack([rest, found]), axis=0), rest)
     total = tf.reduce_sum(batch.target_weights * (everything - found))
     return total / tf.cast(batch.users, tf.float32)
+
+
+def assign_rows(variable: Any, rows: Ints, values: Floats) -> None:
+    """Put ``values`` into some rows of a variable."""
+    whole = variable.numpy()
+    whole[rows] = values
+    variable.assign(whole)
 
 
 def with_bias(vectors: Any, bias: Any) -> Floats:

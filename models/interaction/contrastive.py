@@ -18,11 +18,12 @@ from typing import Any, ClassVar, Final
 
 import numpy as np
 
-from models.arrays import Floats, Ints
+from models.arrays import Floats, Ints, unit_rows
 from models.interaction.base import (
     ENCODER_NAME,
     Batch,
     InteractionAutoencoder,
+    assign_rows,
     bags,
     negative_log_likelihood,
     with_bias,
@@ -76,6 +77,12 @@ class Contrastive(InteractionAutoencoder):
     def count(self, owners: Ints) -> None:
         """Set the biases."""
         self._prior.assign(_PRIOR * np.log(np.maximum(owners, 1)))
+
+    def place(self, rows: Ints, embeddings: Floats, retrieval: Floats) -> None:
+        """Let some items begin where they are said to lie, as easily moved as new ones."""
+        assign_rows(self._embeddings, rows, embeddings)
+        length = _SPREAD * np.sqrt(np.float32(self.config.user_dim))
+        assign_rows(self._vectors, rows, length * unit_rows(np.ascontiguousarray(retrieval[:, :-1])))
 
     @property
     def embeddings(self) -> Floats:

@@ -14,8 +14,8 @@ from typing import Any, ClassVar, Final
 
 import numpy as np
 
-from models.arrays import Floats
-from models.interaction.base import ENCODER_NAME, Batch, InteractionAutoencoder, bags, table
+from models.arrays import Floats, Ints
+from models.interaction.base import ENCODER_NAME, Batch, InteractionAutoencoder, assign_rows, bags, table
 from models.interaction.config import InteractionConfig
 from models.runtime import keras, tf
 
@@ -65,6 +65,10 @@ class Elsa(InteractionAutoencoder):
         gram = tf.matmul(vectors, vectors, transpose_a=True)
         lengths = tf.reduce_sum(tf.matmul(codes, gram) * codes, axis=1) - 2 * tf.reduce_sum(codes**2, axis=1) + 1
         return tf.reduce_mean(2 - 2 * products * tf.math.rsqrt(tf.maximum(lengths, _TINY)))
+
+    def place(self, rows: Ints, embeddings: Floats, retrieval: Floats) -> None:  # noqa: ARG002
+        """Let some items begin where their embeddings are, which the retrieval vectors are as well."""
+        assign_rows(self._table, rows, embeddings)
 
     @property
     def embeddings(self) -> Floats:

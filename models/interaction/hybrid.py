@@ -11,7 +11,7 @@ from typing import Any, ClassVar, Final
 
 import numpy as np
 
-from models.arrays import Floats
+from models.arrays import Floats, Ints
 from models.interaction.base import ENCODER_NAME, Batch, InteractionAutoencoder, bags
 from models.interaction.config import InteractionConfig
 from models.interaction.elsa import Elsa
@@ -67,6 +67,12 @@ class Hybrid(InteractionAutoencoder):
         )
         spreads = tf.stack([tf.reduce_mean(tf.math.reduce_std(each, axis=1)) for each in scores])
         self._spreads.assign(_MEMORY * self._spreads + (1 - _MEMORY) * spreads)
+
+    def place(self, rows: Ints, embeddings: Floats, retrieval: Floats) -> None:
+        """Let some items begin where they are said to lie; the spread of the Mult-VAE's part is lost, and soon back."""
+        linear, _ = _parts(self.config)
+        self._elsa.place(rows, embeddings[:, : linear.hidden], retrieval[:, : linear.user_dim + 1])
+        self._vae.place(rows, embeddings[:, linear.hidden :], retrieval[:, linear.user_dim :])
 
     @property
     def embeddings(self) -> Floats:

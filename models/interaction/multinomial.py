@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from typing import Any, ClassVar
 
-from models.arrays import Floats
-from models.interaction.base import InteractionAutoencoder, table, with_bias
+from models.arrays import Floats, Ints
+from models.interaction.base import InteractionAutoencoder, assign_rows, table, with_bias
 from models.interaction.config import InteractionConfig
 from models.runtime import tf
 
@@ -40,6 +40,12 @@ class MultinomialAutoencoder(InteractionAutoencoder):
     def trainable(self) -> list[Any]:
         """All variables that training changes."""
         return [self._embeddings, *self.user_encoder.trainable_variables, *self.decoder]
+
+    def place(self, rows: Ints, embeddings: Floats, retrieval: Floats) -> None:
+        """Let some items begin where they are said to lie."""
+        assign_rows(self._embeddings, rows, embeddings)
+        assign_rows(self._vectors, rows, retrieval[:, :-1])
+        assign_rows(self._bias, rows, retrieval[:, -1])
 
     @property
     def embeddings(self) -> Floats:

@@ -169,10 +169,12 @@ def _check_keys(client: Any, version: str, world: World) -> None:
     unexplained = [name for name in names if not any(re.fullmatch(_pattern(key), name) for key in KEYS)]
     assert not unexplained
     absent = [key for key in KEYS if not any(re.fullmatch(_pattern(key), name) for name in names)]
-    # Nothing was withdrawn; replies are gone when they were read; nobody waits when all items are published; the
-    # experiment is ended; the model was promoted by hand; nothing is old enough to be removed; and nothing drifts.
+    # Nothing was withdrawn; replies are gone when they were read; nobody waits when all items are published; no trainer
+    # runs, and nothing drifts; the experiment is ended; the model was promoted by hand; nothing is old enough to be
+    # removed.
+    trainer = ["ls:due", "ls:training", "ls:trainer"]
     own = ["ls:{iP}:V:removed", "ls:{uP}:experiment:NAME", "ls:{uP}:waiting"]
-    assert absent == ["ls:withdrawn", "ls:reply:ID", "ls:promotions", "ls:due", "ls:experiment", *own]
+    assert absent == ["ls:withdrawn", "ls:reply:ID", "ls:promotions", *trainer, "ls:experiment", *own]
 
     item = world.items[0]
     codes = [

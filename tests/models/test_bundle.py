@@ -166,6 +166,6 @@ def test_missing_and_renamed_versions_are_said_to_be_so(copy: Path) -> None:
 
 @pytest.mark.parametrize("prefix", ["", "../x", "a b", "x" * 100])
 def test_unsafe_version_prefixes_are_refused(prefix: str, trained_both: Trained, tmp_path: Path) -> None:
-    unsafe = Trained(trained_both.parts, trained_both.report, {}, prefix, trained_both.settings, {})
+    unsafe = Trained(trained_both.parts, trained_both.report, {}, prefix, trained_both.settings, {}, None)
     with pytest.raises(ValueError, match="version prefix"):
         unsafe.save(tmp_path)

@@ -12,6 +12,7 @@ from rich.console import Console
 
 from schemas.model_settings import ContentSettings
 from workers.cli.evaluate_recommendation import recommendation
+from workers.cli.evaluate_retraining import retraining
 from workers.cli.terminal import console, epoch_reporter, printable
 
 if TYPE_CHECKING:  # Importing it for real imports TensorFlow.
@@ -274,3 +275,4 @@ def _line(row: Row) -> str:
 
 
 app.command()(recommendation)
+app.command()(retraining)

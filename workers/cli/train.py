@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -39,8 +40,10 @@ def train(
     from models import training as models_training
     from models.errors import StoreError
     from workers import connections, promotions, training
+    from workers.dataset import DatasetBuilder
     from workers.pictures.learning_curve import draw_learning_curves
     from workers.registry import open_registry
+    from workers.spill import spill_directory
 
     # A wrong address should be said before the training, not after it.
     registry = open_registry(settings)
@@ -48,11 +51,14 @@ def train(
     client = connections.redis_client(settings.redis) if promote else None
     screen = Console(stderr=True)
     started = time.monotonic()
-    with _Bars(screen) as bars:
+    with _Bars(screen) as bars, spill_directory(settings.registry, f"train-{os.getpid()}") as directory:
+        builder = DatasetBuilder(directory)
+        offsets: training.Offsets = {}
         if items or interactions:
-            builder, offsets = training.read_files(items, interactions)
+            training.read_files(builder, items, interactions)
         else:
-            builder, offsets = training.read_topics(settings, bars.reading)
+            offsets = training.end_offsets(settings)
+            training.read_topics(settings, builder, offsets, bars.reading)
         trained = models_training.train(
             builder.build(offsets),
             settings.model,

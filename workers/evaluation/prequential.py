@@ -86,15 +86,17 @@ def measure(split: Split, settings: ModelSettings, report: Callable[[str], Repor
     )
 
 
-def bootstrap(differences: Doubles, users: Ints, seed: int) -> tuple[float, float]:
-    """Return the 95% interval of the mean of ``differences`` ``[n]``, resampling whole users.
+def bootstrap(differences: Doubles, users: Ints, seed: int, coverage: float = 0.95) -> tuple[float, float]:
+    """Return the interval that covers the mean of ``differences`` ``[n]`` so often, resampling whole users.
 
     The interactions of one user are alike, so they are not resampled one by one.
     """
     _, rows = np.unique(users, return_inverse=True)
     sums, counts = np.bincount(rows, differences), np.bincount(rows)
     drawn = np.random.default_rng(seed).integers(0, len(sums), (_RESAMPLES, len(sums)))
-    low, high = np.quantile(sums[drawn].sum(axis=1) / counts[drawn].sum(axis=1), [0.025, 0.975])
+    low, high = np.quantile(
+        sums[drawn].sum(axis=1) / counts[drawn].sum(axis=1), [(1 - coverage) / 2, (1 + coverage) / 2]
+    )
     return float(low), float(high)
 
 
@@ -119,9 +121,9 @@ def _hits(
         scores = np.tile(popularity, (len(rows[some]), 1))
         with_code = known[some] > begins[some]
         if network is not None and with_code.any():
-            scores[with_code] = _scores(network, _prefixes(whole, begins[some][with_code], known[some][with_code]))
+            scores[with_code] = _scores(network, whole.slices(begins[some][with_code], known[some][with_code]))
         # What the user has at this moment is in no list.
-        had = _prefixes(whole, begins[some], rows[some])
+        had = whole.slices(begins[some], rows[some])
         scores[had.users, had.items] = -np.inf
         wanted = scores[np.arange(len(scores)), whole.items[rows[some]]]
         # Half of what ties with it is taken to stand before it.
@@ -134,11 +136,3 @@ def _scores(network: InteractionNetwork, histories: Histories) -> Floats:
     vectors = network.retrieval
     scores: Floats = network.user_codes(histories) @ vectors[:, :-1].T + vectors[:, -1]
     return scores
-
-
-def _prefixes(whole: Histories, begins: Ints, ends: Ints) -> Histories:
-    """Return the rows from ``begins[i]`` up to ``ends[i]`` as the history of user i."""
-    lengths = ends - begins
-    indptr = np.concatenate([[0], np.cumsum(lengths)]).astype(np.int64)
-    rows = np.arange(indptr[-1]) + np.repeat(begins - indptr[:-1], lengths)
-    return Histories(indptr, whole.items[rows], whole.weights[rows], whole.timestamps[rows])

@@ -1,0 +1,1 @@
+"""The trainer worker: replay, train, measure against the current model, promote what is better."""
