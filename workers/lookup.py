@@ -49,6 +49,19 @@ def find_histories(client: redis.Redis, keys: Keys, partitions: int, user_ids: S
     return [unpack_history(next(filter(None, row), None)) for row in rows]
 
 
+def some_histories(client: redis.Redis, keys: Keys, partitions: int, count: int) -> list[History]:
+    """Return about ``count`` histories, or all where there are fewer: those that a hash has put in the first buckets."""
+    found: list[History] = []
+    for partition in range(partitions):
+        users = keys.users(partition)
+        (buckets,) = _bucket_counts(client, [users.position])
+        for bucket in range(buckets):
+            if len(found) >= count * (partition + 1) / partitions:
+                break
+            found += map(unpack_history, cast(dict[bytes, bytes], client.hgetall(users.histories(bucket))).values())
+    return found
+
+
 def find_item(client: redis.Redis, keys: Keys, version: str, partitions: int, item_id: str) -> StoredItem | None:
     """Return what is stored of an item, None where it is not published.
 

@@ -118,7 +118,9 @@ class RecommenderSession:
         return Target(own.version, self._models.live_experiment(own, self._items))
 
     def _prepare(self, target: Target, running: Serving | None) -> Preparation:
-        preparation = Preparation(self._settings, self._redis, self._models, target, running, self._items)
+        preparation = Preparation(
+            self._settings, self._redis, self._models, target, running, (self._items, self._interactions)
+        )
         preparation.start()
         log.info("model_prepared", model=target.version, experiment=target.experiment and target.experiment.name)
         return preparation

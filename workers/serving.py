@@ -9,6 +9,7 @@ from typing import Final
 
 import redis
 
+from models.index_fast import MEASURED_QUERIES
 from schemas.experiments import ARMS, Experiment
 from schemas.keys import Keys
 from schemas.settings import Settings
@@ -17,6 +18,8 @@ from workers.arms import Arm, Arms
 from workers.background import Background
 from workers.catalogue import Catalogue
 from workers.follower import Follower
+from workers.histories import weighted
+from workers.lookup import some_histories
 from workers.model_watch import Models
 from workers.profiles import all_profiles
 
@@ -68,7 +71,7 @@ class Preparation(Background):
 
     Args:
         running: what serves meanwhile; models that are in it as well are taken over.
-        partitions: of the items.
+        partitions: of the items, and of the interactions.
     """
 
     def __init__(
@@ -78,14 +81,14 @@ class Preparation(Background):
         models: Models,
         target: Target,
         running: Serving | None,
-        partitions: int,
+        partitions: tuple[int, int],
     ) -> None:
         super().__init__("preparation")
         self._settings = settings
         self._redis = client
         self._models = models
         self._running = running
-        self._partitions = partitions
+        self._partitions, self._interactions = partitions
         self._made: list[tuple[Arm, Follower]] = []
         self._ready = threading.Event()
         self.target = target
@@ -137,7 +140,12 @@ class Preparation(Background):
         catalogue = Catalogue(bundle)
         arm = Arm.of("control", bundle, catalogue, self._redis, keys, all_profiles(self._settings.recommend))
         share = 1.0 if self._running is None else self._settings.swap.share
-        follower = Follower(self._redis, keys, version, self._partitions, catalogue, share)
+
+        def expect() -> None:
+            stored = some_histories(self._redis, keys, self._interactions, MEASURED_QUERIES)
+            catalogue.expect([weighted(history) for history in stored])
+
+        follower = Follower(self._redis, keys, version, self._partitions, catalogue, share, expect)
         self._made.append((arm, follower))
         follower.start()
         return arm, follower

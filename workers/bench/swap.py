@@ -235,7 +235,7 @@ def _all_by(client: redis.Redis, sandbox: Sandbox, version: str) -> bool:
 
 
 def _save(sandbox: Sandbox, seed: int) -> str:
-    parts, registry = load.random_parts("interactions", seed), Path(sandbox.settings.registry)
+    parts, registry = load.random_parts("content", seed), Path(sandbox.settings.registry)
     path = save_bundle(registry, parts, version_prefix=f"seed-{seed}", metrics={}, settings={}, offsets={})
     return path.name
 
