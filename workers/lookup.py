@@ -50,7 +50,7 @@ def find_histories(client: redis.Redis, keys: Keys, partitions: int, user_ids: S
 
 
 def some_histories(client: redis.Redis, keys: Keys, partitions: int, count: int) -> list[History]:
-    """Return about ``count`` histories, or all where there are fewer: those that a hash has put in the first buckets."""
+    """Return about ``count`` histories, or all where there are fewer: as a hash has put them in the first buckets."""
     found: list[History] = []
     for partition in range(partitions):
         users = keys.users(partition)

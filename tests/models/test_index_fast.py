@@ -190,6 +190,25 @@ def test_recall_is_measured_with_what_is_asked() -> None:
     assert np.mean(hits) >= 9.9
 
 
+def test_a_first_build_is_tuned_by_what_is_expected() -> None:
+    """As the test before, but nobody has to ask first."""
+    vectors = clustered(ROWS, 1)
+    index = LatentIndex(DIM)
+    queries = np.random.default_rng(5).normal(size=(600, DIM)).astype(np.float32)
+    with index.filling():
+        index.upsert(np.arange(ROWS), vectors)
+        index.expect(queries)
+    index.wait_sealed()
+    index.search(queries[:16], 10)
+    assert not index.sealing, "it was not guessed"
+    unseen = np.random.default_rng(6).normal(size=(300, DIM)).astype(np.float32)
+    expected = best(true_scores(unseen, vectors), 10)
+    slots = index.search(unseen, 10)[1]
+    hits = [len(np.intersect1d(own, wanted)) for own, wanted in zip(slots, expected, strict=True)]
+    assert np.mean(hits) >= 9.9
+    assert index.recall is not None
+
+
 def test_searches_during_rebuilds_are_right() -> None:
     """Items are replaced by the same vectors for a while, so that rebuilds follow each other."""
     vectors, queries = clustered(ROWS, 1), clustered(40, 2)
