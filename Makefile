@@ -48,12 +48,13 @@ format: $(INSTALLED) ## Bring the code into shape.
 	@$(VENV_PYTHON) -m ruff check --fix .
 	@$(VENV_PYTHON) -m ruff format .
 
-bench: $(INSTALLED) java ## Measure speed, freshness and growth beside parts and peers: an hour or two; writes bench/*.json.
+bench: $(INSTALLED) java ## Measure speed, freshness and growth beside parts and peers: two hours; writes bench/*.json.
 	@mkdir -p bench
 	@.venv/bin/latentstream bench pipeline --json > bench/pipeline.json
 	@.venv/bin/latentstream bench freshness --shares 10,50,80 --json > bench/freshness.json
 	@.venv/bin/latentstream bench index --json > bench/index.json
 	@.venv/bin/latentstream bench query --json > bench/query.json
+	@.venv/bin/latentstream bench swap --json > bench/swap.json
 	@# Last, because it ends with an error where something grows more than it may.
 	@.venv/bin/latentstream bench growth --plot bench/growth.png --json > bench/growth.json
 
