@@ -21,6 +21,7 @@ import msgspec
 from models.autoencoders import AutoencoderConfig
 from models.codecs import CodecName, Int8Codec
 from models.content import ContentModel
+from models.drift import Snapshot
 from models.errors import BundleError
 from models.files import load_arrays, save_arrays
 from models.interaction import InteractionConfig
@@ -32,11 +33,12 @@ FORMAT_VERSION: Final = 3
 # Safe as the name of a directory and in a Redis key; never starts with a dot.
 VERSION_PATTERN: Final = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]{0,99}")
 
-_MANIFEST: Final = "manifest.json"
+MANIFEST: Final = "manifest.json"
 # It has a number for each partition of both topics.
-_LARGEST_MANIFEST: Final = 1 << 20
+LARGEST_MANIFEST: Final = 1 << 20
 _VOCABULARY: Final = "vocabulary.json"
 _USER_CODEC: Final = "user_codec.npz"
+_SNAPSHOT: Final = "snapshot.npz"
 _UNFINISHED: Final = ".unfinished-"
 _HASH_DIGITS: Final = 8
 _CHUNK: Final = 1 << 20
@@ -81,6 +83,7 @@ class ModelParts:
     content: ContentModel | None
     space: LatentSpace
     user_codec: Int8Codec
+    snapshot: Snapshot | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -91,6 +94,8 @@ class Bundle:
     content: ContentModel | None
     space: LatentSpace
     user_codec: Int8Codec
+    # Models that were saved before there were any have none.
+    snapshot: Snapshot | None = None
 
     @property
     def version(self) -> str:
@@ -112,11 +117,12 @@ class Bundle:
                 content = ContentModel.load(directory, manifest.content, manifest.codec, detects=manifest.detects)
             space = _load_space(directory, manifest)
             user_codec = Int8Codec(**load_arrays(directory / _USER_CODEC))
+            snapshot = _load_snapshot(directory, content, space) if _SNAPSHOT in manifest.files else None
         # The checksums are right, so this is a bundle that another program wrote, perhaps to do harm. Whatever the
         # libraries make of it must not take down who refuses it.
         except Exception as error:
             raise BundleError(f"{directory} cannot be read as a model: {error}") from error
-        return cls(manifest, content, space, user_codec)
+        return cls(manifest, content, space, user_codec, snapshot)
 
 
 def save_bundle(
@@ -145,7 +151,7 @@ def save_bundle(
         manifest = _write_files(work, parts, metrics, settings, offsets, trained_until)
         version = f"{version_prefix}-{_content_hash(manifest)}"
         manifest = msgspec.structs.replace(manifest, version=version)
-        (work / _MANIFEST).write_bytes(msgspec.json.format(msgspec.json.encode(manifest), indent=2))
+        (work / MANIFEST).write_bytes(msgspec.json.format(msgspec.json.encode(manifest), indent=2))
         for path in work.iterdir():
             _sync(path)
         _sync(work)
@@ -173,6 +179,8 @@ def _write_files(
         parts.content.save(work)
     parts.space.save(work)
     save_arrays(work / _USER_CODEC, parts.user_codec.arrays())
+    if parts.snapshot is not None:
+        parts.snapshot.save(work / _SNAPSHOT)
     (work / _VOCABULARY).write_bytes(msgspec.json.encode(list(parts.space.vocabulary)))
     trained = parts.space if isinstance(parts.space, InteractionSpace) else None
     return Manifest(
@@ -208,26 +216,23 @@ def read_vocabulary(directory: Path) -> list[str]:
     return msgspec.json.decode((directory / _VOCABULARY).read_bytes(), type=list[str])
 
 
+def _load_snapshot(directory: Path, content: ContentModel | None, space: LatentSpace) -> Snapshot:
+    latent_dim = content.latent_dim if content is not None else 0
+    return Snapshot.load(directory / _SNAPSHOT, latent_dim=latent_dim, vocabulary=len(space.vocabulary))
+
+
 def verified_manifest(directory: Path) -> Manifest:
     """Return the manifest of the bundle in ``directory`` once every file is known to be what was saved.
 
     Raises:
         BundleError: it is missing, damaged, incomplete, has files that do not belong to it, or another format.
     """
-    path = directory / _MANIFEST
+    path = directory / MANIFEST
     if directory.is_symlink() or path.is_symlink() or not path.is_file():
-        raise BundleError(f"{directory} is not a model: it has no {_MANIFEST}, or one of the two is a link")
-    try:
-        if path.stat().st_size > _LARGEST_MANIFEST:
-            raise BundleError(f"{path} is larger than {_LARGEST_MANIFEST} bytes: it is no manifest")
-        manifest = msgspec.json.decode(path.read_bytes(), type=Manifest)
-    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
-        raise BundleError(f"{path} is damaged or of another format: {error}") from error
-    if manifest.format_version != FORMAT_VERSION:
-        raise BundleError(f"{path} has format {manifest.format_version}, this program reads {FORMAT_VERSION}")
-    if manifest.version.rpartition("-")[2] != _content_hash(manifest):
-        raise BundleError(f"{path} was changed after it was saved: copy the model again or train a new one")
-    found = {entry.name for entry in directory.iterdir()} - {_MANIFEST}
+        raise BundleError(f"{directory} is not a model: it has no {MANIFEST}, or one of the two is a link")
+    with path.open("rb") as opened:
+        manifest = parsed_manifest(opened.read(LARGEST_MANIFEST + 1), str(path))
+    found = {entry.name for entry in directory.iterdir()} - {MANIFEST}
     for name in sorted(found ^ manifest.files.keys()):
         raise BundleError(f"{directory} has {'no' if name in manifest.files else 'an unknown'} file {name}")
     for name, expected in manifest.files.items():
@@ -236,6 +241,25 @@ def verified_manifest(directory: Path) -> Manifest:
             raise BundleError(f"{file} is not the {expected.size} bytes that were saved: copy the model again")
         if _sha256(file) != expected.sha256:
             raise BundleError(f"{file} is damaged, its checksum is wrong: copy the model again")
+    return manifest
+
+
+def parsed_manifest(content: bytes, path: str) -> Manifest:
+    """Return the manifest that a file at ``path`` has, of which ``content`` is at least what a manifest may have.
+
+    Raises:
+        BundleError: it is damaged, was changed, or has another format.
+    """
+    if len(content) > LARGEST_MANIFEST:
+        raise BundleError(f"{path} is larger than {LARGEST_MANIFEST} bytes: it is no manifest")
+    try:
+        manifest = msgspec.json.decode(content, type=Manifest)
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
+        raise BundleError(f"{path} is damaged or of another format: {error}") from error
+    if manifest.format_version != FORMAT_VERSION:
+        raise BundleError(f"{path} has format {manifest.format_version}, this program reads {FORMAT_VERSION}")
+    if manifest.version.rpartition("-")[2] != _content_hash(manifest):
+        raise BundleError(f"{path} was changed after it was saved: copy the model again or train a new one")
     return manifest
 
 

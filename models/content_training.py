@@ -30,6 +30,7 @@ class TrainedContent(NamedTuple):
 
     model: ContentModel
     latents: Floats  # of all items, as decoded from their codes, [n, latent_dim]
+    held_out_errors: Floats  # of the validation and test items, in squared input units, [h]
     metrics: dict[str, float]
     curves: dict[str, Curve]  # by stage
 
@@ -127,17 +128,19 @@ def train_content(
         false_alarm_rate=settings.false_alarm_rate,
         seed=seed,
     )
+    validated, tested = model.encode(validation), model.encode(test)
     metrics = {
-        "content_validation_error": _mean(model.encode(validation).errors),
+        "content_validation_error": _mean(validated.errors),
         "content_validation_error_before_codec": _mean((model.decode(continuous) - validation) ** 2),
         # What always answering with the mean would give: the share that the code explains is 1 - ratio.
         "content_validation_variance": _mean((training.mean(axis=0) - validation) ** 2),
-        "content_test_error": _mean(model.encode(test).errors),
-        "content_test_false_alarms": float(np.mean(model.encode(test).scores > 1)),
+        "content_test_error": _mean(tested.errors),
+        "content_test_false_alarms": float(np.mean(tested.scores > 1)),
         "content_epochs": float(sum(len(curve.training) for curve in curves.values())),
     }
     metrics |= {f"content_{name}": value for name, value in autoencoder.statistics(scaled, continuous).items()}
-    return TrainedContent(model, model.latents(model.codes(features)), metrics, curves)
+    held_out_errors = np.concatenate([validated.errors, tested.errors])
+    return TrainedContent(model, model.latents(model.codes(features)), held_out_errors, metrics, curves)
 
 
 def _mean(values: Floats) -> float:

@@ -11,5 +11,9 @@ class BundleError(ModelError):
     """A bundle is missing, damaged, incomplete or of another format."""
 
 
+class StoreError(BundleError):
+    """The store of a registry cannot be reached, denies something, or lacks a package; it may be well later."""
+
+
 class TooLittleDataError(ModelError):
     """There are too few items or interactions to train on."""

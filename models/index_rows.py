@@ -114,6 +114,17 @@ class IndexRows:
             self._live -= len(known)
             self._seal_if_due()
 
+    def expect(self, queries: Floats) -> None:
+        """Tell what will be asked: float32 ``[q, dim]``, by which a sealed part is tuned while nothing was asked yet.
+
+        Raises:
+            ValueError: as a search.
+        """
+        queries = self._checked(queries, "queries")[:_REMEMBERED]
+        with self._lock:
+            self._asked[: len(queries)] = queries
+            self._asked_count = max(self._asked_count, len(queries))
+
     def vectors(self, slots: Ints) -> Floats:
         """Return the vectors of live slots, float32 ``[n, dim]``.
 

@@ -19,6 +19,11 @@ class Registry:
     def __init__(self, root: Path) -> None:
         self.root = root
 
+    @property
+    def shown(self) -> str:
+        """Where the versions are, for people."""
+        return str(self.root)
+
     def versions(self) -> list[str]:
         """Return all versions, sorted by name; a bundle that is being written is not among them."""
         if not self.root.is_dir():
@@ -38,6 +43,22 @@ class Registry:
         if not VERSION_PATTERN.fullmatch(version):
             raise BundleError(f"{version!r} is not the name of a model version")
         return self.root / version
+
+    def publish(self, version: str) -> None:
+        """See to it that a version that was saved under ``root`` is there for all workers: here it is.
+
+        Raises:
+            BundleError: there is no such version.
+        """
+        self._existing(version)
+
+    def fetch(self, version: str) -> Manifest:
+        """Bring a version here, where it is elsewhere, so that :meth:`load` begins at once; return its manifest.
+
+        Raises:
+            BundleError: there is no such version, it is damaged, or it cannot be brought here.
+        """
+        return self.manifest(version)
 
     def load(self, version: str) -> Bundle:
         """Return a version after verifying it.
@@ -65,8 +86,8 @@ class Registry:
         Raises:
             BundleError: there is no such version, or it is damaged.
         """
-        self.manifest(version)
-        return read_vocabulary(self.path(version))
+        self.fetch(version)
+        return read_vocabulary(self._existing(version))
 
     def size(self, version: str) -> int:
         """Return how many bytes the files of a version have."""
@@ -90,10 +111,11 @@ class Registry:
     def _existing(self, version: str) -> Path:
         path = self.path(version)
         if not path.is_dir():
-            raise BundleError(f"there is no model {version} in {self.root}: train one with `latentstream train`")
+            raise BundleError(f"there is no model {version} in {self.shown}: train one with `latentstream train`")
         return path
 
     def _require_own_name(self, version: str, manifest: Manifest) -> None:
         if manifest.version != version:
-            path = self.path(version)
-            raise BundleError(f"{path} holds the model {manifest.version}: directories of models must not be renamed")
+            raise BundleError(
+                f"{self.shown}/{version} holds the model {manifest.version}: directories of models must not be renamed"
+            )

@@ -21,6 +21,7 @@ from models.checkpoints import Checkpoints, Curve
 from models.codecs import Int8Codec
 from models.codecs.residual import CODEWORDS
 from models.content_training import TrainedContent, autoencoder_config, train_content
+from models.drift import Bins, Latents, Popularity, Snapshot
 from models.errors import TooLittleDataError
 from models.fitting import ReportEpoch
 from models.histories import Histories, Interactions
@@ -149,7 +150,8 @@ def train(
         metrics=metrics,
         notes=notes,
     )
-    parts = ModelParts(content.model if content else None, space, Int8Codec.fit(user_codes))
+    snapshot = _snapshot(data, histories, content, len(space.vocabulary))
+    parts = ModelParts(content.model if content else None, space, Int8Codec.fit(user_codes), snapshot)
     if checkpoints is not None:
         checkpoints.finish()
     until = float(histories.timestamps.max()) if len(histories.items) else None
@@ -251,3 +253,14 @@ def _fitting_settings(content: ContentSettings, width: int, items: int, notes: l
             f"The codec is int8 instead of {content.codec}, which needs {CODEWORDS} items to learn from, not {items}."
         )
     return content.model_copy(update=changes)
+
+
+def _snapshot(data: TrainingData, histories: Histories, content: TrainedContent | None, vocabulary: int) -> Snapshot:
+    """Return what later events are compared with. Without a vocabulary interactions were left out."""
+    return Snapshot(
+        items=len(data.item_ids),
+        users=len(np.unique(data.interactions.users)) if data.interactions is not None else 0,
+        errors=Bins.fit(content.held_out_errors[:, None]) if content else None,
+        latents=Latents.fit(content.latents) if content else None,
+        popularity=Popularity.fit(histories.items, histories.timestamps, vocabulary) if vocabulary else None,
+    )

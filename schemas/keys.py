@@ -57,6 +57,11 @@ class ItemKeys:
         return f"{self._base}:position"
 
     @property
+    def removed(self) -> str:
+        """Hash: the position of what is being removed, see :mod:`workers.old_versions`."""
+        return f"{self._base}:removed"
+
+    @property
     def log(self) -> str:
         """Stream: the change log, one entry a batch."""
         return f"{self._base}:log"
@@ -148,8 +153,13 @@ class Keys:
 
     @property
     def model(self) -> str:
-        """Hash: ``version`` of the current model, ``promoted_at``, ``promoted_by``, ``why``."""
+        """Hash: ``version`` of the current model, ``promoted_at``, ``promoted_by``, ``why``; ``serving`` by now."""
         return f"{self.prefix}:model"
+
+    @property
+    def in_use(self) -> str:
+        """Sorted set: model version -> Unix time when a worker last used it."""
+        return f"{self.prefix}:in-use"
 
     @property
     def promotions(self) -> str:

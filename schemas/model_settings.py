@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Final, Literal, Self
+from typing import Annotated, Final, Literal, Self
 
-from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic import BaseModel, ConfigDict, Field, StringConstraints, model_validator
 
+# Whatever fsspec has a protocol for.
+RegistryUrl = Annotated[str, StringConstraints(pattern=r"^[a-z][a-z0-9+.-]*://.")]
 InteractionKind = Literal["multdae", "multvae", "recvae", "elsa", "contrastive", "hybrid"]
 
 # Their scores are no logits.
@@ -74,7 +76,11 @@ class ContentSettings(Section):
 class ModelSettings(Section):
     """Where models are and how they are trained."""
 
-    registry: Path | None = Field(None, description="Directory of model bundles; default: `models` under `home`.")
+    registry: RegistryUrl | Path | None = Field(
+        None,
+        union_mode="left_to_right",
+        description="Directory of model bundles, or a URL such as s3://bucket/models; default: `models` under `home`.",
+    )
     content: ContentSettings = ContentSettings()
     interaction_kind: InteractionKind = Field(
         "multvae", description="Kind of interaction autoencoder; the README says what each is for."

@@ -6,6 +6,7 @@ address of Kafka or Redis, the one of the local stack (``latentstream stack up``
 
 from __future__ import annotations
 
+import hashlib
 import json
 from pathlib import Path
 from typing import Annotated, Any, Final, Literal, Self
@@ -174,6 +175,36 @@ class RecommendSettings(Section):
         return self
 
 
+class DriftSettings(Section):
+    """When what comes in differs so much from what the model was trained on that it is due for training."""
+
+    threshold: float = Field(
+        0.25, gt=0, description="Population stability index beyond which it is due; .1 is said to be a small change."
+    )
+    events: int = Field(
+        10_000,
+        ge=100,
+        description="So many events of a worker decide, and half of what counts is newer. Less where events are few.",
+    )
+
+
+class SwapSettings(Section):
+    """How a new model takes the place of the current one."""
+
+    share: float = Field(
+        0.5,
+        gt=0,
+        le=1,
+        description="Share of a worker's time for the new model. Less is slower and leaves events more.",
+    )
+    keep_s: float = Field(
+        3600.0,
+        ge=0,
+        description="So long the codes of the model before stay in Redis: until then a rollback takes seconds. At most "
+        "`delete.retention.ms` of the items' topic.",
+    )
+
+
 class TrainerSettings(Section):
     """When `latentstream worker trainer` trains, and what it takes for a new model to be promoted."""
 
@@ -223,6 +254,8 @@ class Settings(BaseSettings):
     events: EventSettings = EventSettings()
     recommend: RecommendSettings = RecommendSettings()
     model: ModelSettings = ModelSettings()
+    swap: SwapSettings = SwapSettings()
+    drift: DriftSettings = DriftSettings()
     trainer: TrainerSettings = TrainerSettings()
     health: HealthSettings = HealthSettings()
 
@@ -233,8 +266,16 @@ class Settings(BaseSettings):
 
     @property
     def registry(self) -> Path:
-        """The directory of model bundles."""
-        return self.model.registry or self.home / "models"
+        """The directory of model bundles; where the registry is at a URL, that of what is trained and copied here."""
+        if self.registry_url is not None:
+            return self.home / "registries" / hashlib.sha256(self.registry_url.encode()).hexdigest()[:16]
+        return Path(self.model.registry or self.home / "models")
+
+    @property
+    def registry_url(self) -> str | None:
+        """Where the registry is, None where it is a directory."""
+        url = self.model.registry
+        return url if isinstance(url, str) else None
 
     @classmethod
     def settings_customise_sources(

@@ -24,7 +24,7 @@ from typing import Any, Final, NoReturn
 
 REPOSITORY: Final = Path(__file__).parents[1]
 # What workers import when they run, none of which starts threads of its own that a fork would lose.
-_IMPORTED: Final = ("workers.cli", "workers.run", "workers.challenger", "tensorflow", "keras", "faiss")
+_IMPORTED: Final = ("workers.cli", "workers.run", "tensorflow", "keras", "faiss")
 
 
 class ForkServer:

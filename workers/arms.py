@@ -61,7 +61,10 @@ class Arm:
 
 
 class Arms:
-    """The arm of each user. With an experiment there are two arms, in the order of its versions."""
+    """The arm of each user. With an experiment there are two arms, in the order of its versions.
+
+    The second one may be a shadow, which is the arm of nobody.
+    """
 
     def __init__(self, arms: Sequence[Arm], experiment: Experiment | None = None) -> None:
         names = ARMS if experiment is not None else ARMS[:1]
@@ -74,6 +77,16 @@ class Arms:
     def control(self) -> Arm:
         """The current model, which also answers what belongs to no user."""
         return self._arms["control"]
+
+    @property
+    def shadow(self) -> Arm | None:
+        """The model that makes lists which nobody gets, if there is one."""
+        return self._arms["challenger"] if self.experiment is not None and self.experiment.shadow else None
+
+    def shadowed(self, users: Iterable[str]) -> list[str]:
+        """Return those of ``users`` for whom it does so."""
+        experiment = self.experiment
+        return [user for user in users if experiment.is_shadowed(user)] if experiment is not None else []
 
     def __iter__(self) -> Iterator[Arm]:
         """Yield each arm."""

@@ -23,6 +23,8 @@ from workers.item_rows import ItemRows
 log = structlog.get_logger()
 
 _Value = TypeVar("_Value")
+# Item ids and weights, oldest first.
+History = Sequence[tuple[str, float]]
 
 
 class Catalogue:
@@ -77,6 +79,16 @@ class Catalogue:
         """Let the indexes build nothing inside of the ``with`` block: they are filled, and not asked yet."""
         with self.retrieval.filling(), self.similarity.filling():
             yield
+
+    def expect(self, histories: Sequence[History]) -> None:
+        """Tell from which histories it will be asked, of (item id, weight)."""
+        ends = np.cumsum([0, *map(len, histories)])
+        slots = self.slots([item for history in histories for item, _ in history])
+        weights = np.array([weight for history in histories for _, weight in history], np.float32)
+        bags, known = self.bags(slots, weights, ends)
+        if known.any():
+            users = self._space.user_codes(bags[known])
+            self.retrieval.expect(np.hstack([users, np.ones((len(users), 1), np.float32)]))
 
     @property
     def built(self) -> bool:

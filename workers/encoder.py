@@ -8,6 +8,7 @@ in the order of the offsets. With less to do a batch is finished before the next
 from __future__ import annotations
 
 import time
+from collections.abc import Callable
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import Final
@@ -28,8 +29,11 @@ from workers.anomalies import Anomalies, marked_items
 from workers.dead_letters import DeadLetters, Rejected
 from workers.decoding import Decoded, ItemChange, decode_records, item_decoder
 from workers.delivery import PositionStore
+from workers.drift import ItemDrift
 from workers.items import item_batch, shortened_log
-from workers.source import Owned, PartitionRecords, Source
+from workers.limited_source import Limits, source_of
+from workers.old_versions import finish_removal
+from workers.source import Owned, PartitionRecords
 
 # An entry of the change log is removed when it is one to two times as old, or earlier where there are many.
 LOG_AGE_S: Final = 60.0
@@ -62,8 +66,10 @@ class DecodedItems:
 class Encoder:
     """Keeps the codes of the catalogue under one model version.
 
-    Without ``dead_letters`` and ``anomalies`` it says nothing: it is the second of an experiment, and the encoder of
-    the current model meets the same events.
+    Args:
+        dead_letters: None where another encoder meets the same events and publishes them.
+        told: returns how far the dead letters of a partition are published already, whatever its position.
+        limits: what a second encoder is limited by; its consumer is in no group.
     """
 
     def __init__(
@@ -72,32 +78,44 @@ class Encoder:
         client: redis.Redis,
         consumer: KafkaConsumer,
         dead_letters: DeadLetters | None,
-        anomalies: Anomalies | None,
+        anomalies: Anomalies,
         bundle: Bundle,
+        told: Callable[[int], int] = lambda partition: 0,  # noqa: ARG005
+        limits: Limits | None = None,
     ) -> None:
-        keys = Keys(settings.redis.prefix)
-        self._keys = keys
-        self._version = bundle.version
-        self._tag = version_tag(bundle.version)
+        self._settings = settings
+        self._keys = Keys(settings.redis.prefix)
         self._redis = client
         self._dead_letters = dead_letters
         self._anomalies = anomalies
-        self._content = bundle.content
+        self._told = told
+        # By partition, as of its claim.
+        self._told_to: dict[int, int] = {}
         self._log_events = settings.recommend.log_events
         self._thread = ThreadPoolExecutor(1, "encode")
         # The batch in work, and whether none came after it.
         self._encoding: tuple[DecodedItems, Future[Encoded | None]] | None = None
         self._idle = True
-        # Where each partition stood when the logs were last shortened.
-        self._log_marks: dict[int, int] = {}
         self._shorten_due = 0.0
-        self._decode = item_decoder(settings.events.max_bytes, bundle.content.input_shape if bundle.content else None)
-        self.source = Source(
+        self._use(bundle)
+        self.source = source_of(
             consumer,
             settings.kafka.items_topic,
-            PositionStore(client, keys),
-            lambda partition: keys.items(bundle.version, partition).position,
+            PositionStore(client, self._keys),
+            self._position_key,
+            limits=limits,
+            on_claimed=self._on_claimed,
+            before_claim=lambda partition: finish_removal(client, self._keys.items(self.version, partition)),
         )
+
+    def take_over(self, bundle: Bundle) -> None:
+        """Go on under another model, from where its items are encoded up to; what is in work is read again.
+
+        Nothing is waited for: it cannot fail half way.
+        """
+        self._encoding = None
+        self._use(bundle)
+        self.source.change_positions(self._position_key)
 
     def step(self, batches: list[PartitionRecords]) -> None:
         """Begin to encode ``batches``, and store the ones before: the steps of ``workers.delivery``.
@@ -162,20 +180,40 @@ class Encoder:
     def store(self, work: DecodedItems, encoded: Encoded | None) -> None:
         """Publish what is rejected and marked, and commit the rest."""
         changes = work.changes
-        marked = [] if encoded is None else marked_items(self._version, changes, work.rows, encoded)
+        untold = [one for one in work.rejected if one.record.offset >= self._told_to.get(one.record.partition, 0)]
+        marked = [] if encoded is None else marked_items(self.version, changes, work.rows, encoded)
         if self._dead_letters is not None:
             with metrics.STAGE_SECONDS.labels("dead_letters").time():
-                self._dead_letters.publish(work.rejected)
-        if self._anomalies is not None:
-            with metrics.STAGE_SECONDS.labels("anomalies").time():
-                self._anomalies.publish(marked)
+                self._dead_letters.publish(untold)
+        with metrics.STAGE_SECONDS.labels("anomalies").time():
+            self._anomalies.publish(marked)
         with metrics.STAGE_SECONDS.labels("commit").time():
             records = iter(self._records(changes, work.rows, encoded))
             for part, latest in zip(work.parts, work.latest, strict=True):
                 self._commit(part, latest, {change.item_id: next(records) for change in latest})
         metrics.BATCH_EVENTS.observe(work.total)
+        if self._drift is not None:
+            self._drift.observe(work.parts, work.latest, work.rows, encoded)
+            self._drift.publish(self.source.owned.values())
         if self._dead_letters is not None:
-            self._dead_letters.check_limit(work.total, work.rejected)
+            self._dead_letters.check_limit(work.total, untold)
+
+    def _use(self, bundle: Bundle) -> None:
+        self.version = bundle.version
+        self._tag = version_tag(bundle.version)
+        self._content = bundle.content
+        # A second encoder meets the same events.
+        self._drift = ItemDrift(self._settings, self._redis, bundle) if self._dead_letters is not None else None
+        # Where each partition stood when the logs were last shortened.
+        self._log_marks: dict[int, int] = {}
+        shape = bundle.content.input_shape if bundle.content else None
+        self._decode = item_decoder(self._settings.events.max_bytes, shape)
+
+    def _position_key(self, partition: int) -> str:
+        return self._keys.items(self.version, partition).position
+
+    def _on_claimed(self, owned: Owned) -> None:
+        self._told_to[owned.partition] = self._told(owned.partition)
 
     def _finish(self, work: DecodedItems, encoded: Future[Encoded | None]) -> None:
         self.store(work, encoded.result())
@@ -201,7 +239,7 @@ class Encoder:
             return  # Taken away since it was polled: who has it now begins at the position in Redis.
         writes = item_batch(
             self._redis,
-            self._keys.items(self._version, part.owned.partition),
+            self._keys.items(self.version, part.owned.partition),
             part.owned.position,
             part.following,
             [(change.item_id, change.event is not None) for change in part.changes],
@@ -221,7 +259,7 @@ class Encoder:
         self._log_marks[owned.partition] = position.next
         # Further ahead than the position: Redis was restored to an older state meanwhile.
         if oldest is not None and oldest <= position.next:
-            batch = shortened_log(self._keys.items(self._version, owned.partition), oldest, position)
+            batch = shortened_log(self._keys.items(self.version, owned.partition), oldest, position)
             self.source.commit(batch, owned, position.next)
 
 

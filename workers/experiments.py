@@ -72,6 +72,7 @@ class Report(msgspec.Struct, frozen=True):
     control: str
     challenger: str
     share: float
+    shadow: bool
     started_at: str
     started_by: str
     live_at: str
@@ -138,6 +139,7 @@ def report(client: redis.Redis, keys: Keys, items: int, interactions: int, exper
         experiment.control,
         experiment.challenger,
         experiment.share,
+        experiment.shadow,
         experiment.started_at,
         experiment.started_by,
         experiment.live_at,

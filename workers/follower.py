@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Iterator
+import time
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import nullcontext
 from typing import Any, Final, NamedTuple, cast
@@ -38,11 +39,23 @@ class _Stored(NamedTuple):
 class Follower(Background):
     """Keeps a catalogue equal to the codes and attributes in Redis.
 
-    ``loaded`` is set once every partition has been read for the first time.
+    ``loaded`` is set once every partition has been read for the first time, for which it takes ``share`` of the time.
+    ``on_filled`` is called before that, and before the index is built.
     """
 
-    def __init__(self, client: redis.Redis, keys: Keys, version: str, partitions: int, catalogue: Catalogue) -> None:
+    def __init__(
+        self,
+        client: redis.Redis,
+        keys: Keys,
+        version: str,
+        partitions: int,
+        catalogue: Catalogue,
+        share: float = 1.0,
+        on_filled: Callable[[], None] = lambda: None,
+    ) -> None:
         super().__init__("follower")
+        self._idle_ratio = (1 - share) / share
+        self._on_filled = on_filled
         self._redis = client
         self._partitions = {partition: keys.items(version, partition) for partition in range(partitions)}
         self._catalogue = catalogue
@@ -69,6 +82,8 @@ class Follower(Background):
             for partition, keys in self._partitions.items():
                 if partition not in self._positions and not self.stopping.is_set():
                     self._load(partition, keys)
+            if not self.loaded.is_set():
+                self._on_filled()
 
     def _load(self, partition: int, keys: ItemKeys) -> None:
         """Read all buckets. The position is read first: what changes meanwhile is in the log after it.
@@ -82,8 +97,11 @@ class Follower(Background):
             upcoming = reader.submit(next, parts, None)
             while (part := upcoming.result()) is not None and not self.stopping.is_set():
                 upcoming = reader.submit(next, parts, None)
+                began = time.monotonic()
                 self._catalogue.apply(partition, *part)
                 seen.update(part.ids)
+                if not self.loaded.is_set():
+                    self.stopping.wait((time.monotonic() - began) * self._idle_ratio)
         if self.stopping.is_set():
             return
         self._catalogue.retain(partition, seen)

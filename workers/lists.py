@@ -69,6 +69,12 @@ class FinishedLists:
         for name, documents in written.items():
             listed.put(name, documents)
 
+    def note(self, order: str, lists: Mapping[str, Sequence[Ranked]], listed: Listed) -> None:
+        """Note in ``listed`` what :meth:`write` would write, which nobody gets."""
+        for place, profile in enumerate(self._profiles):
+            documents = {user: self._document(order, user, profile, ranked[place]) for user, ranked in lists.items()}
+            listed.put(profile.name, dict(documents))
+
     def read(self, users: Sequence[str], listed: Listed) -> dict[str, dict[str, Recommendations | None]]:
         """Return each profile's lists of ``users``, None where there is none or it is damaged, and note them."""
         stored = {}

@@ -28,6 +28,12 @@ def current_version(client: redis.Redis, keys: Keys) -> str | None:
     return version.decode(errors="replace") if version else None
 
 
+def serving_version(client: redis.Redis, keys: Keys) -> str | None:
+    """Return the version under which the items are encoded, None before the first: see :mod:`workers.versions`."""
+    serving = cast(bytes | None, client.hget(keys.model, "serving"))
+    return serving.decode(errors="replace") if serving else current_version(client, keys)
+
+
 def find_histories(client: redis.Redis, keys: Keys, partitions: int, user_ids: Sequence[str]) -> list[History]:
     """Return the history of each user, empty for an unknown one; two round trips, none for nobody."""
     if not user_ids:
@@ -41,6 +47,19 @@ def find_histories(client: redis.Redis, keys: Keys, partitions: int, user_ids: S
     found = pipeline.execute()
     rows = [found[start : start + partitions] for start in range(0, len(found), partitions)]
     return [unpack_history(next(filter(None, row), None)) for row in rows]
+
+
+def some_histories(client: redis.Redis, keys: Keys, partitions: int, count: int) -> list[History]:
+    """Return about ``count`` histories, or all where there are fewer: those that a hash has put in the first buckets."""
+    found: list[History] = []
+    for partition in range(partitions):
+        users = keys.users(partition)
+        (buckets,) = _bucket_counts(client, [users.position])
+        for bucket in range(buckets):
+            if len(found) >= count * (partition + 1) / partitions:
+                break
+            found += map(unpack_history, cast(dict[bytes, bytes], client.hgetall(users.histories(bucket))).values())
+    return found
 
 
 def find_item(client: redis.Redis, keys: Keys, version: str, partitions: int, item_id: str) -> StoredItem | None:

@@ -85,6 +85,15 @@ LIST_AGE_SECONDS: Final = Histogram(
 COVERAGE: Final = Gauge("latentstream_coverage", "Share of items listed.", ["model", "profile"], registry=REGISTRY)
 # Users whose list has an item that is gone, and is not made anew yet.
 AFFECTED_USERS: Final = Gauge("latentstream_affected_users", "Users whose list has lost an item.", registry=REGISTRY)
+# Population stability index of "reconstruction_error", "latent" and "popularity" against the training of the model, of
+# about the last `drift.events` events of this worker: 0 where nothing differs, above .25 where the model is due.
+DRIFT: Final = Gauge(
+    "latentstream_drift", "Population stability index against the training.", ["model", "of"], registry=REGISTRY
+)
+# Items or users in the worker's partitions now, and of the model's training: the sum of the first over the workers,
+# minus the second, is what is new since.
+STORED: Final = Gauge("latentstream_stored", "Items or users in the partitions.", ["of"], registry=REGISTRY)
+TRAINED: Final = Gauge("latentstream_trained", "Items or users of the training.", ["model", "of"], registry=REGISTRY)
 # On-demand queries, by type and status.
 QUERIES: Final = Counter("latentstream_queries", "On-demand queries answered.", ["type", "status"], registry=REGISTRY)
 # Items that can be recommended now.

@@ -10,13 +10,14 @@ from typing import Final
 import redis
 import structlog
 
-from models.bundle import Bundle, BundleError
+from models.bundle import Bundle, BundleError, Manifest
 from models.registry import Registry
 from schemas.experiments import BadExperiment, Experiment
 from schemas.keys import Keys
 from workers.experiments import mark_live, read_experiment
 from workers.health import Health
 from workers.lookup import current_version
+from workers.versions import Versions, partitions_of
 
 log = structlog.get_logger()
 
@@ -32,21 +33,27 @@ class Models:
         self._redis = client
         self._keys = keys
         self._registry = registry
+        self.versions = Versions(client, keys)
         self._checked_at = 0.0
         self._accepted: set[str] = set()
+        self._looking = threading.Lock()
         # Version -> when it is looked at again: its files may only not have arrived yet.
         self._refused: dict[str, float] = {}
         # What was last said of an experiment that is none.
         self._said = ""
 
-    def wait(self, health: Health, stop: threading.Event) -> Bundle | None:
-        """Return the current model, None when ``stop`` is set before there is one."""
+    def wait(self, health: Health, stop: threading.Event, items_topic: str) -> Bundle | None:
+        """Return the model to begin with, None when ``stop`` is set before there is one.
+
+        Raises:
+            BundleError: there is one, and neither it nor the one before it can be loaded.
+        """
         said_at = -WAIT_LOG_S
         while not stop.is_set():
             health.beat()
             version = current_version(self._redis, self._keys)
             if version is not None:
-                return self._registry.load(version)
+                return self._first(version, items_topic)
             health.not_ready = "no model yet: train one with `latentstream train`"
             if time.monotonic() - said_at >= WAIT_LOG_S:
                 said_at = time.monotonic()
@@ -62,20 +69,22 @@ class Models:
         return True
 
     def newer(self, running: Bundle) -> str | None:
-        """Return the promoted version if it is another than that of ``running`` and can take its place."""
+        """Return the promoted version if it is another than that of ``running`` and can take its place.
+
+        Not at the first look: its files are verified meanwhile.
+        """
         version = current_version(self._redis, self._keys)
         if version is None or version == running.version or not self._fits(version, running):
             return None
         return version
 
-    def encoded_as_far(self, version: str, than: str, partitions: int) -> bool:
-        """Return whether the items under ``version`` are encoded as far as under ``than``."""
-        pipeline = self._redis.pipeline(transaction=False)
-        for partition in range(partitions):
-            pipeline.hget(self._keys.items(version, partition).position, "next")
-            pipeline.hget(self._keys.items(than, partition).position, "next")
-        positions = [int(position or 0) for position in pipeline.execute()]
-        return all(new >= old for new, old in zip(positions[::2], positions[1::2], strict=True))
+    def load(self, version: str) -> Bundle:
+        """Return a model.
+
+        Raises:
+            BundleError: it is not there, or damaged.
+        """
+        return self._registry.load(version)
 
     def experiment(self, control: Bundle) -> Experiment | None:
         """Return the experiment against the model ``control``, if its challenger can be loaded."""
@@ -99,25 +108,54 @@ class Models:
         found = self.experiment(control)
         if found is None or found.live_at:
             return found
-        if not self.encoded_as_far(found.challenger, found.control, partitions):
+        if not self.versions.caught_up(found.challenger, found.control, partitions):
             return None
         mark_live(self._redis, self._keys, found, datetime.now(UTC).isoformat(timespec="seconds"))
         return found
 
-    def challenger(self, experiment: Experiment) -> Bundle:
-        """Return the model of an experiment that :meth:`experiment` has given."""
-        return self._registry.load(experiment.challenger)
+    def input_shape(self, version: str) -> tuple[int, ...] | None:
+        """Return the shape of the features that a version takes, None where it takes none or is not there."""
+        try:
+            content = self._registry.manifest(version).content
+        except BundleError:
+            return None
+        return content.input_shape if content is not None else None
+
+    def _first(self, current: str, items_topic: str) -> Bundle:
+        """Until the items are encoded under a promoted model, a worker begins with the one that serves."""
+        serving = self.versions.serving()
+        behind = None
+        if serving is not None and serving != current:
+            partitions = partitions_of(self._redis, self._keys, items_topic)
+            behind = not self.versions.caught_up(current, serving, partitions)
+        try:
+            return self._registry.load(serving if serving is not None and behind else current)
+        except BundleError as error:
+            other = current if behind else serving
+            if other is None or (other == current and not behind):
+                raise
+            log.error("model_refused", version=serving if behind else current, reason=str(error), running=other)
+            return self._registry.load(other)
 
     def _fits(self, version: str, running: Bundle) -> bool:
-        """A damaged bundle, or one for other items, must not take the service down: the old one goes on."""
-        if version not in self._accepted and time.monotonic() >= self._refused.get(version, 0.0):
+        """A damaged bundle, or one for other items, must not take the service down: the old one goes on.
+
+        It is looked at on another thread, because its files may be large.
+        """
+        if version in self._accepted:
+            return True
+        if time.monotonic() >= self._refused.get(version, 0.0) and not self._looking.locked():
+            threading.Thread(target=self._look_at, args=(version, running), name="look at model", daemon=True).start()
+        return False
+
+    def _look_at(self, version: str, running: Bundle) -> None:
+        with self._looking:
             try:
-                require_same_input(self._registry.load(version), running)
+                require_same_input(self._registry.fetch(version), running.manifest)
                 self._accepted.add(version)
             except BundleError as error:
                 log.error("model_refused", version=version, reason=str(error), running=running.version)
                 self._refused[version] = time.monotonic() + REFUSED_S
-        return version in self._accepted
 
     def _say(self, reason: str) -> None:
         if reason != self._said:
@@ -125,7 +163,7 @@ class Models:
             log.warning("experiment_ignored", reason=reason)
 
 
-def require_same_input(model: Bundle, running: Bundle) -> None:
+def require_same_input(model: Manifest, running: Manifest) -> None:
     """Refuse a ``model`` that could encode nothing of what ``running`` encodes.
 
     Raises:

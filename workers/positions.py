@@ -16,6 +16,7 @@ from workers.experiments import read_experiment
 from workers.lookup import current_version
 from workers.topic_identity import TopicIdentity
 from workers.topic_reader import bounds
+from workers.versions import Versions
 
 
 class Standing(NamedTuple):
@@ -43,7 +44,7 @@ class Accepted(NamedTuple):
 
 
 class Positions:
-    """Positions of ``items`` (of the current model and a challenger) and ``interactions``."""
+    """Positions of ``items`` (of the current model and all others in use) and ``interactions``."""
 
     def __init__(self, settings: Settings, client: redis.Redis, consumer: KafkaConsumer) -> None:
         self._settings = settings.kafka
@@ -122,7 +123,8 @@ class Positions:
         elif topic == self._settings.items_topic:
             experiment = read_experiment(self._redis, self._keys)
             challenger = experiment.challenger if experiment else None
-            for version in (current_version(self._redis, self._keys), challenger):
+            known = [current_version(self._redis, self._keys), challenger, *Versions(self._redis, self._keys).ages()]
+            for version in dict.fromkeys(known):
                 if version is not None:
                     yield version, [self._keys.items(version, partition).position for partition in range(partitions)]
         else:

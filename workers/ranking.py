@@ -13,13 +13,10 @@ from numpy.typing import NDArray
 from models.bundle import Bundle
 from models.index import LatentIndex
 from schemas.filters import Filter
-from workers.catalogue import Catalogue, unit_vectors
+from workers.catalogue import Catalogue, History, unit_vectors
 from workers.explaining import explained
 from workers.shape import Candidates, fetch_size, shaped
 from workers.wanted import Ranked, Wanted, rounded
-
-# Item ids and weights, oldest first.
-History = Sequence[tuple[str, float]]
 
 
 class _Asked(NamedTuple):

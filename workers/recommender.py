@@ -19,6 +19,7 @@ from workers.arms import Arms
 from workers.dead_letters import DeadLetters, Rejected
 from workers.decoding import Decoded, Interaction, decode_records, interaction_decoder
 from workers.delivery import Batch, PositionStore
+from workers.drift import InteractionDrift
 from workers.histories import Histories, popularity_terms
 from workers.list_maker import ListMaker
 from workers.listed import Listed, standing
@@ -43,15 +44,12 @@ class Recommender:
         arms: Arms,
         popularity: Popularity,
     ) -> None:
+        self._all_settings = settings
         self._settings = settings.recommend
         self._keys = Keys(settings.redis.prefix)
         self._redis = client
         self._dead_letters = dead_letters
-        self._arms = arms
-        self._popularity = popularity
-        self._popularity_due = 0.0
         self._profiles = all_profiles(settings.recommend)
-        self._maker = ListMaker(self._keys, arms, popularity, self._profiles)
         self._states: dict[int, PartitionState] = {}
         self._decode = interaction_decoder(settings.events.max_bytes)
         self._thread = ThreadPoolExecutor(1, "rank")
@@ -63,7 +61,22 @@ class Recommender:
             self._on_claimed,
             self._on_dropped,
         )
-        self._upkeep = Upkeep(client, self._keys, self.source, self._states, arms, self._maker, self._settings.history)
+        self._use(arms, popularity)
+
+    def _use(self, arms: Arms, popularity: Popularity) -> None:
+        self._arms = arms
+        self._popularity = popularity
+        self._popularity_due = 0.0
+        self._drift = InteractionDrift(self._all_settings, self._redis, arms.control.bundle)
+        self._maker = ListMaker(self._keys, arms, popularity, self._profiles)
+        history = self._settings.history
+        self._upkeep = Upkeep(self._redis, self._keys, self.source, self._states, arms, self._maker, history)
+
+    def take_over(self, arms: Arms, popularity: Popularity) -> None:
+        """Go on with other models, as after a claim: a sweep makes the lists of all users anew."""
+        self._use(arms, popularity)
+        for owned in list(self.source.owned.values()):
+            self._on_claimed(owned)
 
     def step(self, batches: list[PartitionRecords]) -> None:
         """Fold in ``batches``, rank each touched user once, and store: the steps of ``workers.delivery``."""
@@ -72,6 +85,7 @@ class Recommender:
         with metrics.STAGE_SECONDS.labels("dead_letters").time():
             self._dead_letters.publish(rejected)
         self._recommend(updates)
+        self._drift.publish(self.source.owned.values())
         total = sum(part.total for part in parts)
         metrics.BATCH_EVENTS.observe(total)
         self._dead_letters.check_limit(total, rejected)
@@ -102,6 +116,8 @@ class Recommender:
             for lists, names in by_partition(users):
                 first_contacts = update_of[lists.owned.partition].fold(names)
                 lists.judgements += self._judge(lists.owned, first_contacts)
+                touched = [contact.item_id for contact in first_contacts]
+                self._drift.observe(lists.owned.partition, lists.following, touched)
 
     def rank(self, users: list[UserOf]) -> None:
         """Rank users of any partitions in one call of each model and one search."""
@@ -187,16 +203,21 @@ class Recommender:
     def _judge(self, owned: Owned, interactions: list[Interaction]) -> list[Judgement]:
         """Compare ``interactions`` with the lists that stand before they are folded in."""
         judgements = []
-        for arm, users in self._arms.divided(dict.fromkeys(interaction.user_id for interaction in interactions)):
-            listed = self._states[owned.partition].listed[arm.name]
+        state = self._states[owned.partition]
+        everybody = list(dict.fromkeys(interaction.user_id for interaction in interactions))
+        for arm, users in self._arms.divided(everybody):
+            listed = state.listed[arm.name]
             arm.lists.read(listed.unknown(users), listed)
             popular = {
                 profile.name: standing(self._popularity.standing(profile.name), arm.catalogue)
                 for profile in self._profiles
             }
-            own = set(users)
-            judged = [interaction for interaction in interactions if interaction.user_id in own]
-            judgements += judge(judged, listed, popular, arm.catalogue)
+            judgements += judge(_of(interactions, users), listed, popular, arm.catalogue)
+        shadow = self._arms.shadow
+        if shadow is not None:
+            own = _of(interactions, self._arms.shadowed(everybody))
+            nothing = dict.fromkeys(profile.name for profile in self._profiles)
+            judgements += judge(own, state.listed[shadow.name], nothing, shadow.catalogue)
         return judgements
 
     def _note_waiting(self, part: Decoded[Interaction], batch: Batch) -> None:
@@ -233,3 +254,8 @@ class Recommender:
             now = time.time()
             for change in part.changes:
                 metrics.EVENT_TO_LIST_SECONDS.observe(max(now - change.produced_ms / 1000, 0))
+
+
+def _of(interactions: list[Interaction], users: list[str]) -> list[Interaction]:
+    own = set(users)
+    return [interaction for interaction in interactions if interaction.user_id in own]

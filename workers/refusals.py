@@ -17,9 +17,9 @@ from kafka.errors import (
 from redis.exceptions import AuthenticationError, NoPermissionError, RedisError, ResponseError, TimeoutError
 from redis.exceptions import ConnectionError as RedisConnectionError
 
+from schemas.masking import masked_url
 from schemas.settings import KafkaSettings
 from workers.errors import Repairable
-from workers.masking import masked_url
 
 SASL_ERRORS: Final = (SaslAuthenticationFailedError, UnsupportedSaslMechanismError, IllegalSaslStateError)
 _IN_SCRIPT: Final = "ACL failure in script"

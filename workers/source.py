@@ -85,7 +85,7 @@ class _PausedUntilClaimed(ConsumerRebalanceListener):  # type: ignore[misc]  # k
 class Source:
     """Records of one topic in claimed partitions, and the commit of what was made of them.
 
-    ``on_claimed`` and ``on_dropped`` are called with a partition from the thread that polls.
+    ``before_claim``, ``on_claimed`` and ``on_dropped`` are called with a partition from the thread that polls.
     """
 
     def __init__(
@@ -96,6 +96,7 @@ class Source:
         position_key: Callable[[int], str],
         on_claimed: Callable[[Owned], None] = lambda owned: None,  # noqa: ARG005
         on_dropped: Callable[[int], None] = lambda partition: None,  # noqa: ARG005
+        before_claim: Callable[[int], None] = lambda partition: None,  # noqa: ARG005
     ) -> None:
         self._consumer = consumer
         self._topic = topic
@@ -103,6 +104,7 @@ class Source:
         self._position_key = position_key
         self._on_claimed = on_claimed
         self._on_dropped = on_dropped
+        self._before_claim = before_claim
         self._listener = _PausedUntilClaimed()
         self._listener.consumer = consumer
         self._committed_at = 0.0
@@ -112,7 +114,7 @@ class Source:
         self._uncommitted: dict[int, int] = {}
         self.owned: dict[int, Owned] = {}
         self.lag = Lag()
-        consumer.subscribe([topic], listener=self._listener)
+        self._subscribe()
 
     def poll(self, timeout_s: float) -> list[PartitionRecords]:
         """Return new records of each claimed partition; claims partitions that were just assigned.
@@ -162,6 +164,11 @@ class Source:
         for partition in list(self.owned):
             self._release(partition)
 
+    def change_positions(self, position_key: Callable[[int], str]) -> None:
+        """Go on from other positions of the same partitions, without leaving the group."""
+        self._position_key = position_key
+        self.rewind()
+
     def close(self) -> None:
         """Commit to Kafka and leave the group."""
         try:
@@ -170,6 +177,9 @@ class Source:
         except KafkaError as error:
             log.warning("kafka_commit_failed", topic=self._topic, reason=str(error))
         self._consumer.close(autocommit=False, timeout_ms=CLOSE_TIMEOUT_MS)
+
+    def _subscribe(self) -> None:
+        self._consumer.subscribe([self._topic], listener=self._listener)
 
     def _topic_partition(self, partition: int) -> TopicPartition:
         return TopicPartition(self._topic, partition)
@@ -253,6 +263,7 @@ class Source:
     def _claim(self, target: TopicPartition) -> Owned:
         first = self._consumer.beginning_offsets([target], timeout_ms=METADATA_TIMEOUT_MS)[target]
         key = self._position_key(target.partition)
+        self._before_claim(target.partition)
         position = self._store.claim(key, first)
         # After the claim: until then the last owner may move the position on.
         end = self._consumer.end_offsets([target], timeout_ms=METADATA_TIMEOUT_MS)[target]

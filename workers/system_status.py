@@ -14,7 +14,7 @@ from schemas.documents import Recommendations
 from schemas.keys import Keys
 from schemas.settings import Settings
 from workers import connections
-from workers.lookup import current_version
+from workers.lookup import serving_version
 from workers.refusals import denial
 
 KAFKA_TIMEOUT_MS: Final = 5_000
@@ -42,11 +42,12 @@ class KafkaStatus(msgspec.Struct):
 
 
 class ModelStatus(msgspec.Struct, frozen=True):
-    """The current model."""
+    """The current model. ``serving`` is the one before, while the items are encoded under it, else empty."""
 
     version: str
     promoted_at: str
     promoted_by: str
+    serving: str = ""
 
 
 class RedisStatus(msgspec.Struct):
@@ -72,7 +73,7 @@ class Positions:
     """The positions in Redis, by topic: what is processed, and how many ids are stored."""
 
     def __init__(self, client: redis.Redis, keys: Keys) -> None:
-        version = current_version(client, keys)
+        version = serving_version(client, keys)
         item_keys = [keys.items(version, n).position for n in range(MAX_PARTITIONS)] if version else []
         user_keys = [keys.users(n).position for n in range(MAX_PARTITIONS)]
         pipeline = client.pipeline(transaction=False)
@@ -121,8 +122,9 @@ def _model(client: redis.Redis, keys: Keys) -> ModelStatus | None:
     stored = cast(dict[bytes, bytes], client.hgetall(keys.model))
     if b"version" not in stored:
         return None
-    fields = {name: stored.get(name.encode(), b"").decode() for name in ("version", "promoted_at", "promoted_by")}
-    return ModelStatus(**fields)
+    names = ("version", "promoted_at", "promoted_by", "serving")
+    found = ModelStatus(**{name: stored.get(name.encode(), b"").decode(errors="replace") for name in names})
+    return msgspec.structs.replace(found, serving="") if found.serving == found.version else found
 
 
 def _memory(client: redis.Redis) -> int | None:

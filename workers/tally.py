@@ -24,12 +24,14 @@ def add_to(batch: Batch, key: str, experiment: Experiment, judgements: Iterable[
     """Add to ``batch`` what counts ``judgements`` in the hash ``key``.
 
     Only lists of a user's own count that the arm's model made: everybody who has none yet sees the same popular
-    list, and a list of before the experiment says nothing of its arm.
+    list, and a list of before the experiment says nothing of its arm. With a shadow, users count once both have one.
     """
     sums: Counter[str] = Counter()
-    for found in judgements:
-        arm = experiment.arm(found.user_id)
-        if not found.own or found.model != experiment.version(arm):
+    own = [found for found in judgements if found.own]
+    shadowed = {(found.user_id, found.profile) for found in own if found.model == experiment.challenger}
+    for found in own:
+        arm = experiment.counted_for(found.user_id, found.model)
+        if arm is None or (experiment.shadow and (found.user_id, found.profile) not in shadowed):
             continue
         group = f"{arm}:{found.profile}:{experiment.group(found.user_id)}"
         values = (1, 1 <= found.rank <= HIT_AT, found.rank > 0, 1 / found.rank if found.rank else 0, found.age_s)

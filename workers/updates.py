@@ -29,6 +29,8 @@ class Lists:
     batch: Batch
     # In the order of the profiles.
     ranked: dict[str, list[Ranked]] = field(default_factory=dict)
+    # The same by a model that serves nobody.
+    shadowed: dict[str, list[Ranked]] = field(default_factory=dict)
     judgements: list[Judgement] = field(default_factory=list)
 
     def each(self) -> list[UserOf]:

@@ -21,6 +21,7 @@ from workers.listed import Affected, Listed, take
 from workers.lists import USERS_CUT_AT_A_TIME
 from workers.source import Owned, Source
 from workers.updates import Lists
+from workers.versions import Versions
 from workers.waiting import Waiting
 from workers.withdrawn import Withdrawn
 
@@ -37,6 +38,8 @@ class PartitionState:
     affected: Affected = field(default_factory=Affected)
     # The sweep over all lists of the partition after the claim: the next bucket.
     sweep: int = 0
+    # Versions that made codes of these users, and are not among the models any more.
+    superseded: list[str] = field(default_factory=list)
 
 
 class Upkeep:
@@ -64,12 +67,14 @@ class Upkeep:
         self._arms = arms
         self._maker = maker
         self._history = history
+        self._versions = Versions(client, keys)
         self._withdrawn = Withdrawn(client, keys, [arm.catalogue for arm in arms])
 
     def adopt(self, owned: Owned) -> None:
         """Wake the users of a partition that was just claimed whose items may have arrived while nobody owned it."""
         self._withdrawn.adopt()
         state = self._states[owned.partition]
+        state.superseded = sorted(self._versions.ages().keys() - {arm.version for arm in self._arms})
         for arm in self._arms:
             items = state.waiting.items
             known = arm.catalogue.known(items)
@@ -81,7 +86,8 @@ class Upkeep:
         withdrawn = {arm.name: arm.catalogue.take_withdrawn() for arm in self._arms}
         self._withdrawn.note(name for arm in self._arms for name in arm.catalogue.ids(withdrawn[arm.name]))
         for arm in self._arms:
-            for owned in self._source.owned.values():
+            # Nobody has the lists of a shadow.
+            for owned in self._source.owned.values() if arm is not self._arms.shadow else ():
                 state = self._states[owned.partition]
                 if withdrawn[arm.name].size:
                     state.affected.add(state.listed[arm.name].holders(withdrawn[arm.name]), USERS_AT_A_TIME)
@@ -146,20 +152,31 @@ class Upkeep:
     def _sweep(self) -> bool:
         """Make anew the stale lists in one bucket of a claimed partition; return whether there is more to sweep.
 
-        Stale is what is damaged or absent, of another model, or has an item that went while nobody looked.
+        Stale is what is damaged or absent, of another model, or has an item that went while nobody looked. Codes of
+        models before are removed with it.
         """
         for owned in list(self._source.owned.values()):
             state = self._states[owned.partition]
             if state.sweep < owned.position.buckets:
-                names = cast(list[bytes], self._redis.hkeys(self._keys.users(owned.partition).histories(state.sweep)))
-                state.sweep += 1
+                bucket, state.sweep = state.sweep, state.sweep + 1
+                names = cast(list[bytes], self._redis.hkeys(self._keys.users(owned.partition).histories(bucket)))
                 for arm, users in self._arms.divided(name.decode() for name in names):
                     stale, gone = arm.lists.stale(users, state.listed[arm.name])
                     self._withdrawn.note(gone)
                     if not self._refresh(owned, stale):
-                        break
+                        return True
+                self._drop_codes(owned, state.superseded, bucket)
                 return True
         return False
+
+    def _drop_codes(self, owned: Owned, versions: list[str], bucket: int) -> None:
+        """Remove the user codes of ``versions`` in one bucket."""
+        if versions:
+            keys = self._keys.users(owned.partition)
+            batch = Batch(keys.position)
+            for version in versions:
+                batch.add(keys.codes(version, bucket), "UNLINK")
+            self._source.commit(batch, owned, owned.position.next)
 
     def _refresh(self, owned: Owned, users: list[str]) -> bool:
         """Make the lists of ``users`` anew from their stored histories; return whether we still own them.

@@ -62,7 +62,7 @@ def test_lag_is_what_the_positions_of_the_current_model_have_not_reached(
     popular = Recommendations(recommendation_order(0, 0), "", "v2", "popular", 0.0, [], [])
     redis_client.set(keys.popular(), msgspec.json.encode(popular))
     found = status(run_real)
-    assert found["redis"]["model"] == {"version": "v2", "promoted_at": "today", "promoted_by": "me"}
+    assert found["redis"]["model"] == {"version": "v2", "promoted_at": "today", "promoted_by": "me", "serving": ""}
     assert (found["redis"]["items"], found["redis"]["users"], found["redis"]["queries_waiting"]) == (5, 3, 1)
     assert found["redis"]["popular_changed_s_ago"] > 1e9
     lags = {name: (topic["events"], topic["lag"]) for name, topic in found["kafka"].items() if topic is not None}

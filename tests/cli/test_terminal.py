@@ -3,9 +3,9 @@ import json
 import pytest
 from rich.console import Console
 
+from schemas.masking import masked_url
 from workers.cli import terminal
 from workers.cli.inspect import picture
-from workers.masking import masked_url
 
 
 @pytest.mark.parametrize(

@@ -170,9 +170,10 @@ def _check_keys(client: Any, version: str, world: World) -> None:
     assert not unexplained
     absent = [key for key in KEYS if not any(re.fullmatch(_pattern(key), name) for name in names)]
     # Nothing was withdrawn; replies are gone when they were read; nobody waits when all items are published; no trainer
-    # runs; the experiment is ended; and the model was promoted by hand.
+    # runs, and nothing drifts; the experiment is ended; the model was promoted by hand; nothing is old enough to be
+    # removed.
     trainer = ["ls:due", "ls:training", "ls:trainer"]
-    own = ["ls:{uP}:experiment:NAME", "ls:{uP}:waiting"]
+    own = ["ls:{iP}:V:removed", "ls:{uP}:experiment:NAME", "ls:{uP}:waiting"]
     assert absent == ["ls:withdrawn", "ls:reply:ID", "ls:promotions", *trainer, "ls:experiment", *own]
 
     item = world.items[0]

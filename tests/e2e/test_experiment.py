@@ -90,6 +90,43 @@ def test_two_models_serve_side_by_side_and_are_compared(
     assert all(redis_client.ttl(name) > 0 for name in redis_client.scan_iter(f"{keys.prefix}:*:experiment:*"))
 
 
+def test_a_shadow_is_judged_and_serves_nobody(
+    served: Settings, redis_client: redis.Redis, progress: Progress, world: World, challenger: str
+) -> None:
+    keys = Keys(served.redis.prefix)
+    version = current_version(redis_client, keys) or ""
+    users = sorted({event.user_id for event in world.interactions})
+    lists = _Lists(redis_client, keys, users)
+    with worker_process(served, "encoder"), worker_process(served, "recommender") as recommender:
+        publish(served, world.items)
+        wait_until(lambda: recommender.metric("latentstream_index_items") == ITEMS, "all items in the index")
+        half = len(world.interactions) // 2
+        publish(served, world.interactions[:half])
+        progress.wait()
+        said = command(served, "start", challenger, "--name", NAME, "--shadow", "--share", "1")
+        assert "nobody gets" in said
+        wait_until(lambda: recommender.metric("latentstream_model_info") == 2, "both models in use")
+        # The first half of these makes lists of the shadow, the second judges both.
+        for start in (half, half + len(world.interactions) // 4):
+            later = world.interactions[start : start + len(world.interactions) // 4]
+            publish(served, [InteractionEvent(event.user_id, event.item_id, weight=event.weight) for event in later])
+            progress.wait()
+        assert set(lists.models().values()) == {version}
+        found = json.loads(command(served, "--json"))
+        assert found["shadow"] is True
+        judged = found["profiles"]["default"]["judged"]
+        assert judged["control"] == judged["challenger"] > 100
+        rates = found["profiles"]["default"]["figures"]["hit_rate@10"]
+        assert 0 < rates["control"]["value"] < 1
+        # Two models of the same data are about as good, and not the same.
+        assert rates["challenger"]["value"] == pytest.approx(rates["control"]["value"], rel=0.5)
+        assert "as a shadow" in command(served)
+        users_codes = f"{keys.prefix}:{{u*}}:{challenger}:codes:*"
+        assert list(redis_client.scan_iter(users_codes)) == []
+        command(served, "stop", "--json")
+        wait_until(lambda: recommender.metric("latentstream_model_info") == 1, "one model in use")
+
+
 def _new_items_reach_both_arms(settings: Settings, client: redis.Redis, keys: Keys, lists: _Lists) -> None:
     """An item is encoded under both models, and queries are answered by the model of their user."""
     import numpy as np

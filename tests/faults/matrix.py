@@ -22,8 +22,8 @@ from rich.table import Table
 from schemas.events import ItemEvent
 from tests.e2e.conftest import train_world
 from tests.e2e.world import make_world
-from tests.faults import server_faults, topic_faults, worker_faults
-from tests.faults.points import POINTS, ROLES, SENT, Role
+from tests.faults import server_faults, swap_faults, topic_faults, worker_faults
+from tests.faults.points import POINTS, ROLES, SENT, SWAP_POINTS, Role
 from tests.faults.servers import Servers
 from tests.faults.system import System
 from tests.fork_server import ForkServer
@@ -59,8 +59,8 @@ class Row:
     differences: int = 0
 
 
-def faults(other_shape: str) -> list[Fault]:
-    """Return the matrix; ``other_shape`` is a model for items of another shape."""
+def faults(versions: Sequence[str], other_shape: str) -> list[Fault]:
+    """Return the matrix; ``versions`` are two models for the items, ``other_shape`` one for those of another shape."""
     found: list[Fault] = []
     for role in ROLES:
         found += _worker_faults(role)
@@ -85,6 +85,11 @@ def faults(other_shape: str) -> list[Fault]:
     for how in ("checksum", "truncated", "missing", "shape"):
         inject = partial(topic_faults.poisoned, how=how, other=other_shape)
         found.append(Fault(f"poisoned model: {how}", inject, 5, scope="workers"))
+    for role in ROLES:
+        for point in SWAP_POINTS[role]:
+            inject = partial(swap_faults.kill_at, versions=versions, role=role, point=point)
+            found.append(Fault(f"kill -9 in a swap, {role}: {point}", inject, 10))
+    found.append(Fault("back and forth between models", partial(swap_faults.back_and_forth, versions=versions), 20, 2))
     return found
 
 
@@ -134,6 +139,7 @@ class Matrix:
         world = make_world()
         home.mkdir(exist_ok=True)
         self._version = train_world(world, home)
+        self._versions = self._version, train_world(world, home, seed=1)
         self._other_shape = train_world(replace(world, items=[_wider(item) for item in world.items]), home)
         self.rows: dict[str, Row] = {}
         self._servers.start()
@@ -145,7 +151,7 @@ class Matrix:
 
     def run(self, *, short: bool, together: int, only: str = "") -> None:
         """Inject all kinds that have ``only`` in their name, then so many of all kinds in random order."""
-        chosen = [fault for fault in faults(self._other_shape) if only in fault.name]
+        chosen = [fault for fault in faults(self._versions, self._other_shape) if only in fault.name]
         for fault in chosen:
             self.rows[fault.name] = Row(fault.name)
         side_by_side: list[tuple[Fault, int]] = []

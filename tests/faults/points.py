@@ -42,6 +42,14 @@ def _given(arguments: tuple[Any, ...], result: Any) -> bool:  # noqa: ARG001
     return bool(arguments[1])
 
 
+def _beside(arguments: tuple[Any, ...], result: Any) -> bool:  # noqa: ARG001
+    return arguments[0]._running is not None
+
+
+def _named(arguments: tuple[Any, ...], result: Any) -> bool:  # noqa: ARG001
+    return bool(arguments[2])
+
+
 _CLAIMED = Point("workers.delivery", "PositionStore", "claim", "after")
 _POLLED = Point("workers.source", "Source", "poll", "after", _returned)
 _LETTERS = Point("workers.dead_letters", "DeadLetters", "publish", "after", _given)
@@ -80,10 +88,25 @@ POINTS: Final[dict[Role, dict[str, Point]]] = {
     },
 }
 
+# Reached only where another model is promoted.
+SWAP_POINTS: Final[dict[Role, dict[str, Point]]] = {
+    "encoder": {
+        "second encoder polled": Point("workers.limited_source", "LimitedSource", "poll", "after", _returned),
+        "model is to change": Point("workers.encoder", "Encoder", "take_over", "before"),
+        "model changed": Point("workers.encoder", "Encoder", "take_over", "after"),
+    },
+    "recommender": {
+        "other model loaded": Point("workers.serving", "Preparation", "_make", "after", _beside),
+        "models are to be exchanged": Point("workers.recommender", "Recommender", "take_over", "before"),
+        "models exchanged": Point("workers.recommender", "Recommender", "take_over", "after"),
+        "old user codes dropped": Point("workers.upkeep", "Upkeep", "_drop_codes", "after", _named),
+    },
+}
+
 
 def arm(role: Role, name: str, hit: int, action: Action) -> None:
     """Do ``action`` at the ``hit``-th time that the step ``name`` is reached; ``cut`` at every ``hit``-th time."""
-    point = POINTS[role][name]
+    point = (POINTS[role] | SWAP_POINTS[role])[name]
     if name == SENT:
         _arm_sent(hit, action)
         return

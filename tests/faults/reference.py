@@ -95,6 +95,8 @@ class Reference:
     settings: Settings
     bundle: Bundle
     events: int = 0
+    # Versions that were current.
+    earlier: set[str] = field(default_factory=set)
     items: dict[str, Item] = field(default_factory=dict)
     histories: dict[str, History] = field(default_factory=dict)
     # Of each user the partition.

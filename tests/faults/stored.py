@@ -24,7 +24,7 @@ from workers.dead_letters import HEADER_EXCEPTION, HEADER_OFFSET, HEADER_PARTITI
 _SCORE_TOLERANCE: Final = 2e-4
 _WEIGHT_TOLERANCE: Final = 1e-6
 _SHOWN: Final = 5
-_PLAIN: Final = re.compile(r"epoch|model|topics|queries|withdrawn|popular|trending|recs:.+", re.DOTALL)
+_PLAIN: Final = re.compile(r"epoch|model|in-use|topics|queries|withdrawn|popular|trending|recs:.+", re.DOTALL)
 _KINDS: Final = ("position", "codes", "attributes", "log", "histories", "popularity", "trending", "waiting")
 _PARTITIONED: Final = re.compile(r"\{([iu])(\d+)\}:(.+)", re.DOTALL)
 
@@ -38,6 +38,7 @@ class Stored:
         self._settings = reference.settings
         self._keys = Keys(self._settings.redis.prefix)
         self._version = reference.bundle.version
+        self._earlier = reference.earlier - {self._version}
         # From a topic of dead letters that is no more.
         self._earlier_letters = earlier_letters
         self._strange: list[str] = []
@@ -61,6 +62,9 @@ class Stored:
             return
         match = _PARTITIONED.fullmatch(name)
         kind, _, bucket = (match[3] if match else "").removeprefix(f"{self._version}:").partition(":")
+        # Until they have been there for long enough.
+        if match is not None and match[1] == "i" and match[3].partition(":")[0] in self._earlier:
+            return
         if match is None or kind not in _KINDS:
             self._strange.append(f"key {name!r} belongs to nothing")
             return

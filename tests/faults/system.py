@@ -168,6 +168,12 @@ class System:
         for future in sent:
             future.get(timeout=SETTLED_WITHIN_S)
 
+    def promote(self, version: str) -> None:
+        """Make another model the current one; from now on all must become as it is under that."""
+        self.reference.earlier.add(self.reference.bundle.version)
+        self.reference.bundle = Registry(self.settings.registry).load(version)
+        self.client.hset(self.keys.model, "version", version)
+
     def load(self, items: int, interactions: int) -> None:
         """Publish so many events of each kind."""
         self.publish(self.stream.items(items) + self.stream.interactions(interactions))
@@ -241,7 +247,8 @@ class System:
         ends, followed = self.ends(self.topics[0]), {}
         for worker in self.of("recommender"):
             for partition in ends:
-                offset = worker.metric("latentstream_index_offset", partition=str(partition))
+                labels = {"model": self.reference.bundle.version, "partition": str(partition)}
+                offset = worker.metric("latentstream_index_offset", **labels)
                 followed[worker.pid, partition] = offset == ends[partition]
         return all(followed.values())
 

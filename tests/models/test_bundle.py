@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import json
 import shutil
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -41,6 +42,10 @@ def test_a_loaded_bundle_computes_the_same_bits(trained: Trained, tmp_path: Path
         assert loaded[0].tobytes() == original[0].tobytes()
         assert loaded[1].tobytes() == original[1].tobytes()
     assert list(bundle.space.vocabulary) == list(trained.parts.space.vocabulary)
+    assert bundle.snapshot is not None
+    assert trained.parts.snapshot is not None
+    assert (bundle.snapshot.items, bundle.snapshot.users) == (boards.SIDE, trained.parts.snapshot.users)
+    assert (bundle.snapshot.popularity is None) == (trained.parts.snapshot.popularity is None)
     assert bundle.space.seeded == trained.parts.space.seeded
 
 
@@ -73,6 +78,13 @@ def test_a_flipped_byte_is_found_in_every_file(copy: Path) -> None:
             Bundle.load(copy)
         path.write_bytes(good)
     assert Bundle.load(copy).version == copy.name
+
+
+def test_a_bundle_without_a_snapshot_is_loaded(trained_both: Trained, tmp_path: Path) -> None:
+    """As all were before there were any."""
+    before = replace(trained_both, parts=replace(trained_both.parts, snapshot=None))
+    assert trained_both.parts.snapshot is not None
+    assert Bundle.load(before.save(tmp_path)).snapshot is None
 
 
 def test_a_truncated_file_is_found(copy: Path) -> None:

@@ -92,3 +92,21 @@ def test_another_name_divides_users_otherwise() -> None:
 def test_versions_of_arms() -> None:
     found: Any = {arm: SPRING.version(arm) for arm in ("control", "challenger")}
     assert found == {"control": "v1", "challenger": "v2"}
+
+
+def test_a_shadow_serves_nobody_and_counts_both_models_for_its_share() -> None:
+    shadow = Experiment("spring", "v1", "v2", 0.3, shadow=True)
+    users = [str(n) for n in range(500)]
+    assert {shadow.arm(user) for user in users} == {"control"}
+    chosen = [user for user in users if SPRING.arm(user) == "challenger"]
+    assert [user for user in users if shadow.is_shadowed(user)] == chosen
+    assert not any(SPRING.is_shadowed(user) for user in users)
+    for user in users:
+        expected = ["control", "challenger"] if user in chosen else [None, None]
+        assert [shadow.counted_for(user, version) for version in ("v1", "v2")] == expected
+        assert SPRING.counted_for(user, SPRING.version(SPRING.arm(user))) == SPRING.arm(user)
+        assert shadow.counted_for(user, "v3") is None
+    assert Experiment.read({name.encode(): value.encode() for name, value in shadow.fields().items()}) == shadow
+    assert Experiment("spring", "v1", "v2", 1.0, shadow=True).is_shadowed("anybody")
+    with pytest.raises(BadExperiment, match="share"):
+        Experiment("spring", "v1", "v2", 1.0)

@@ -7,6 +7,7 @@ import json
 import os
 import pickle
 import shutil
+import time
 import zipfile
 from collections.abc import Callable
 from pathlib import Path
@@ -16,6 +17,7 @@ import msgspec
 import numpy as np
 import pytest
 import redis
+from structlog.testing import capture_logs
 
 from models import bundle as bundles
 from models.bundle import Bundle, BundleError, FileEntry, Manifest
@@ -194,7 +196,7 @@ def test_weights_that_lead_out_of_the_file_or_are_no_weights(
         Bundle.load(signed(copy))
 
 
-@pytest.mark.parametrize("name", ["content_encoder.weights.h5", "vocabulary.json", "space.npz"])
+@pytest.mark.parametrize("name", ["content_encoder.weights.h5", "vocabulary.json", "space.npz", "snapshot.npz"])
 def test_files_of_junk(copy: Path, name: str) -> None:
     for content in (b"", b"\x00" * 100, b"\x89HDF\r\n\x1a\n" + b"\xff" * 200, b"[" * 100_000, b'"\xff"', b"[1, 2]"):
         (copy / name).write_bytes(content)
@@ -257,4 +259,11 @@ def test_a_pointer_in_redis_reaches_nothing_but_versions(
     keys = Keys(settings.redis.prefix)
     redis_client.hset(keys.model, "version", version)
     registry = Registry(copy.parent)
-    assert Models(redis_client, keys, registry).newer(registry.load(copy.name)) is None
+    models, running = Models(redis_client, keys, registry), registry.load(copy.name)
+    with capture_logs() as said:
+        deadline = time.monotonic() + 10
+        while version and not any(entry["event"] == "model_refused" for entry in said):
+            assert time.monotonic() < deadline
+            assert models.newer(running) is None
+            time.sleep(0.01)
+        assert models.newer(running) is None

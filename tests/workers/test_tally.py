@@ -61,3 +61,27 @@ def test_counts_are_summed_over_partitions_and_once_for_each_commit(
 def test_an_experiment_of_another_name_counts_elsewhere(settings: Settings) -> None:
     users = Keys(settings.redis.prefix).users(3)
     assert users.experiment("spring") == f"{settings.redis.prefix}:{{u3}}:experiment:spring"
+
+
+def test_with_a_shadow_users_count_for_both_models_once_both_have_a_list(
+    redis_client: redis.Redis, settings: Settings
+) -> None:
+    shadow = Experiment("spring", "v1", "v2", 0.5, shadow=True)
+    chosen, other = (
+        next(str(n) for n in range(100) if shadow.is_shadowed(str(n)) is wanted) for wanted in (True, False)
+    )
+    found = [
+        judgement(chosen, 4, model="v1"),
+        judgement(chosen, 1, model="v2"),
+        judgement(chosen, 2, model="v1", profile="home"),  # The shadow has no such list yet.
+        judgement(other, 1, model="v1"),
+    ]
+    keys = Keys(settings.redis.prefix)
+    store, users = PositionStore(redis_client, keys), keys.users(0)
+    batch = Batch(users.position)
+    tally.add_to(batch, users.experiment("spring"), shadow, found)
+    store.commit(batch, store.claim(users.position, 0), 1)
+    sums = tally.read(redis_client, keys, 1, "spring")
+    assert set(sums) == {"default"}
+    ranks = {arm: float(sums["default"][arm]["reciprocal_rank"].sum()) for arm in ARMS}
+    assert ranks == pytest.approx({"control": 0.25, "challenger": 1})

@@ -19,7 +19,7 @@ import redis
 from models.arrays import Floats
 from models.autoencoders import AutoencoderConfig, build_autoencoder
 from models.bridge import Bridge
-from models.bundle import FORMAT_VERSION, Bundle, Manifest
+from models.bundle import FORMAT_VERSION, Bundle, Manifest, ModelParts
 from models.codecs import Int8Codec
 from models.content import ContentModel
 from models.interaction import InteractionConfig, build_user_encoder
@@ -58,23 +58,30 @@ class Load(msgspec.Struct, frozen=True):
     memory_bytes: int
 
 
-def random_bundle(space: Space) -> Bundle:
-    """Return a model of 32 features and codes of 32 bytes, called as the stored items have it.
+def random_parts(space: Space, seed: int = SEED) -> ModelParts:
+    """Return a model of 32 features and codes of 32 bytes.
 
     ``content`` ranks by the content latents, ``interactions`` by those of a contrastive autoencoder with a bridge.
     """
-    rng = np.random.default_rng(SEED)
+    rng = np.random.default_rng(seed)
     config = AutoencoderConfig(input_shape=(LATENT_DIM,), latent_dim=LATENT_DIM, hidden=())
-    scaling, codec = Scaling.fit(_normal(rng, 1000, LATENT_DIM), shared_scale=False), _codec()
-    content = ContentModel(build_autoencoder(config), scaling, codec)
+    scaling = Scaling.fit(_normal(rng, 1000, LATENT_DIM), shared_scale=False)
+    content = ContentModel(build_autoencoder(config), scaling, _codec())
     placed: LatentSpace = (
         _interactions(rng) if space == "interactions" else ContentSpace(np.zeros(LATENT_DIM, np.float32))
     )
+    return ModelParts(content, placed, Int8Codec.fit(_normal(rng, 1000, placed.dim)))
+
+
+def random_bundle(space: Space) -> Bundle:
+    """Return the model of :func:`random_parts`, called as the stored items have it."""
+    parts = random_parts(space)
+    placed, content = parts.space, parts.content
     manifest = Manifest(
         version=VERSION,
         format_version=FORMAT_VERSION,
-        content=config,
-        codec=codec.name,
+        content=content.config if content is not None else None,
+        codec=content.codec.name if content is not None else None,
         detects=False,
         interaction=placed.config if isinstance(placed, InteractionSpace) else None,
         bridged=space == "interactions",
@@ -86,7 +93,7 @@ def random_bundle(space: Space) -> Bundle:
         libraries={},
         files={},
     )
-    return Bundle(manifest, content, placed, Int8Codec.fit(_normal(rng, 1000, placed.dim)))
+    return Bundle(manifest, content, placed, parts.user_codec)
 
 
 def topics(items: int) -> int:
@@ -107,6 +114,11 @@ def topical_items(count: int) -> Items:
         latents = centres[topic] + _normal(rng, own, _DIRECTIONS) @ directions[topic] / np.float32(_DIRECTIONS)
         items.codes[topic::number] = codec.encode(latents + _NOISE * _normal(rng, own, LATENT_DIM))
     return items
+
+
+def features(items: Items) -> Floats:
+    """Return features that a model of :func:`random_parts` takes, float32 ``[items, 32]``; they lie as the codes do."""
+    return _codec().decode(items.codes)
 
 
 def fill(client: redis.Redis, items: Items, advance: Advance) -> None:
@@ -142,9 +154,9 @@ def load(client: redis.Redis, catalogue: Catalogue) -> Load:
     return Load(round(seconds, 3), resident_bytes() - before)
 
 
-def resident_bytes() -> int:
-    """Return the resident memory of this process, on Linux."""
-    return int(Path("/proc/self/status").read_text().partition("VmRSS:")[2].split()[0]) * 1024
+def resident_bytes(process: int | str = "self") -> int:
+    """Return the resident memory of a process, on Linux."""
+    return int(Path(f"/proc/{process}/status").read_text().partition("VmRSS:")[2].split()[0]) * 1024
 
 
 def _interactions(rng: np.random.Generator) -> InteractionSpace:

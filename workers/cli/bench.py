@@ -116,6 +116,37 @@ def withdrawal(
 
 
 @app.command()
+def swap(
+    items: Annotated[int, typer.Option(min=1000, max=10_000_000, help="Items in the catalogue.")] = 1_000_000,
+    rate: Annotated[float, typer.Option(min=1, max=10_000, help="Interactions a second.")] = 200.0,
+    seconds: Annotated[float, typer.Option(min=10, help="How long the usual latency is measured.")] = 60.0,
+    as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object on standard output.")] = False,
+) -> None:
+    """Measure what interactions wait for while another model takes the place of the current one, and memory.
+
+    Starts the local stack (unless the settings name addresses), an encoder and a recommender, with topics and keys of
+    their own, two models with random weights and a generated catalogue. First as it is without a change, then during
+    a promotion until all lists are made by the other model, then during the rollback.
+    """
+    from workers.bench.swap import measure
+
+    found = measure(items, rate, seconds, lambda line: terminal.say(line, stderr=True))
+    if as_json:
+        typer.echo(msgspec.json.encode(found))
+        return
+    usual = found.event_to_list_ms
+    terminal.say(f"usually: event to list p50 {usual.p50:.0f} ms, p99 {usual.p99:.0f} ms")
+    for name, change in (("promotion", found.promotion), ("rollback", found.rollback)):
+        during = change.event_to_list_ms
+        memory = ", ".join(f"{process} {ratio:g} times" for process, ratio in change.memory.items())
+        terminal.say(
+            f"{name}: all lists after {change.seconds:.0f} s; p50 {during.p50:.0f} ms, p99 {during.p99:.0f} ms, "
+            f"{change.p99:g} times the usual; highest memory: {memory}"
+        )
+    terminal.say(f"{found.items:,} items, {found.users:,} users, {found.interactions_per_s:g} interactions/s")
+
+
+@app.command()
 def training(
     kind: Annotated[InteractionKind, typer.Option(help="Kind of interaction autoencoder.")] = "contrastive",
     dim: Annotated[int, typer.Option(min=2, max=1024, help="Width of the user code.")] = 64,

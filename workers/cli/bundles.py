@@ -20,16 +20,16 @@ def load_content(settings: Settings, version: str | None) -> tuple[str, ContentM
         BundleError: there is no such version, or it is damaged.
         ConnectionFailed: Redis does not answer.
     """
-    from models.registry import Registry
     from workers import connections
-    from workers.lookup import current_version
+    from workers.lookup import serving_version
+    from workers.registry import open_registry
 
     if version is None:
         client = connections.redis_client(settings.redis)
-        version = current_version(client, Keys(settings.redis.prefix))
+        version = serving_version(client, Keys(settings.redis.prefix))
     if version is None:
         raise CommandFailed("there is no current model: `latentstream train` makes one, or name one with --model")
-    content = Registry(settings.registry).load(version).content
+    content = open_registry(settings).load(version).content
     if content is None:
         raise CommandFailed(
             f"the model {version} was trained on interactions alone and knows no features: publish items with"

@@ -16,9 +16,9 @@ from pydantic_settings import (
     SecretsSettingsSource,
 )
 
+from schemas.masking import MASK, masked_url
 from schemas.settings import ENV_PREFIX, LocalStackSource, Settings
 from workers.cli import terminal
-from workers.masking import MASK, masked_url
 
 # The first that fits counts: reading .env is a special case of reading the environment.
 _SOURCE_NAMES: Final[tuple[tuple[type[PydanticBaseSettingsSource], str], ...]] = (

@@ -42,6 +42,9 @@ def show(context: typer.Context, as_json: AsJson = False) -> None:
 def start(
     challenger: Annotated[str, typer.Argument(help="Model version, from `latentstream train --no-promote`.")],
     share: Annotated[float, typer.Option(help="Share of the users that it serves.")] = 0.5,
+    shadow: Annotated[
+        bool, typer.Option("--shadow", help="It serves nobody: both models make lists for that share (up to 1).")
+    ] = False,
     name: Annotated[
         str | None, typer.Option(help="Goes into the hash that divides the users; the time if not given.")
     ] = None,
@@ -50,9 +53,9 @@ def start(
 
     The encoders encode the items for the challenger, too. When they are done the recommenders make its users' lists.
     """
-    from models.registry import Registry
     from workers import connections, experiments
     from workers.lookup import current_version
+    from workers.registry import open_registry
 
     settings = Settings()
     keys = Keys(settings.redis.prefix)
@@ -69,13 +72,15 @@ def start(
             share,
             now.isoformat(timespec="seconds"),
             getpass.getuser(),
+            shadow=shadow,
         )
     except BadExperiment as error:
         raise CommandFailed(str(error)) from error
-    registry = Registry(settings.registry)
+    registry = open_registry(settings)
     _require_alike(registry.load(control), registry.load(challenger))
     experiments.start(client, keys, _partitions(settings)[1], experiment)
-    terminal.say(f"{experiment.name}: {challenger} serves {share:.0%} of the users once it has encoded the items.")
+    does = "makes lists that nobody gets for" if shadow else "serves"
+    terminal.say(f"{experiment.name}: {challenger} {does} {share:.0%} of the users once it has encoded the items.")
 
 
 @app.command()
@@ -138,8 +143,8 @@ def _print(found: Report, *, as_json: bool) -> None:
         terminal.pairs(
             [
                 ("experiment", f"{found.name}, started {found.started_at} by {found.started_by}, {live}"),
-                ("control", f"{found.control}, {1 - found.share:.0%} of the users"),
-                ("challenger", f"{found.challenger}, {found.share:.0%} of the users"),
+                ("control", f"{found.control}, {1 if found.shadow else 1 - found.share:.0%} of the users"),
+                ("challenger", f"{found.challenger}, {found.share:.0%} of the users{', as a shadow' * found.shadow}"),
             ]
         )
     )

@@ -32,14 +32,14 @@ Output = Annotated[
 @app.command()
 def items(output: Output = None) -> None:
     """Write the newest event of each item that exists."""
-    from models.registry import Registry
     from workers import connections
     from workers.lookup import current_version
+    from workers.registry import open_registry
 
     settings = Settings()
     version = current_version(connections.redis_client(settings.redis), Keys(settings.redis.prefix))
     # An event that is a dead letter has not taken the place of the one before it.
-    content = Registry(settings.registry).load(version).content if version is not None else None
+    content = open_registry(settings).load(version).content if version is not None else None
     with _progress() as progress:
         export = _export(progress, content.input_shape if content is not None else None)
         _write(export.items(), output)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import msgspec
@@ -28,7 +27,11 @@ _VERSION = "Model version, as `latentstream models list` names it."
 
 
 class Listed(msgspec.Struct, frozen=True):
-    """A version. ``state`` is current, before (where a rollback leads to), control, challenger or empty."""
+    """A version.
+
+    ``state`` is current, serving (until the items are encoded under the current one), before (where a rollback leads
+    to), control, challenger or empty.
+    """
 
     version: str
     state: str
@@ -40,18 +43,18 @@ class Listed(msgspec.Struct, frozen=True):
 
 @app.command("list")
 def list_versions(as_json: AsJson = False) -> None:
-    """List all versions, the oldest first, verifying the checksum of every file."""
+    """List all versions, the oldest first, verifying the checksum of every file; at a URL only names and sizes."""
     settings = Settings()
     states = _states(_client(settings), Keys(settings.redis.prefix))
     registry = _registry(settings)
     found = [_listed(registry, version, states.get(version, "")) for version in registry.versions()]
     absent = sorted(states.keys() - {one.version for one in found})
-    found += [Listed(one, states[one], "", 0, 0, f"it is not in {settings.registry}") for one in absent]
+    found += [Listed(one, states[one], "", 0, 0, f"it is not in {registry.shown}") for one in absent]
     if as_json:
         terminal.print_json(msgspec.to_builtins(found))
         return
     if not found:
-        terminal.say(f"There is no model in {settings.registry}: `latentstream train` makes one.")
+        terminal.say(f"There is no model in {registry.shown}: `latentstream train` makes one.")
         return
     headings = ("version", "", "trained on", "items", "size", "")
     rows = [
@@ -98,7 +101,8 @@ def show(
 def promote(version: Annotated[str, typer.Argument(help=_VERSION)], why: Why = "by hand") -> None:
     """Make a version the current model; running workers take it over by themselves.
 
-    It is loaded and verified first. A model for features of another shape than the current one's is refused.
+    It is loaded and verified first, and uploaded where that has failed before. A model for features of another shape
+    than the current one's is refused.
     """
     from workers import promotions
 
@@ -154,15 +158,16 @@ def _check(settings: Settings, client: redis.Redis, keys: Keys, version: str) ->
     from workers.model_watch import require_same_input
 
     registry = _registry(settings)
+    registry.publish(version)
     model, current = registry.load(version), current_version(client, keys)
     if current in registry.versions():
-        require_same_input(model, registry.load(current))
+        require_same_input(model.manifest, registry.manifest(current))
 
 
 def _states(client: redis.Redis, keys: Keys) -> dict[str, str]:
     """Return what each version that is in use is used for."""
     from workers.experiments import read_experiment
-    from workers.lookup import current_version
+    from workers.lookup import current_version, serving_version
     from workers.promotions import before, promotions
 
     states = {}
@@ -172,7 +177,9 @@ def _states(client: redis.Redis, keys: Keys) -> dict[str, str]:
         experiment = None  # `latentstream experiment` says what is wrong with it; workers ignore it.
     if experiment is not None:
         states = {experiment.control: "control", experiment.challenger: "challenger"}
-    current = current_version(client, keys)
+    current, serving = current_version(client, keys), serving_version(client, keys)
+    if serving is not None:
+        states[serving] = "serving"
     if current is not None:
         target = before(promotions(client, keys), current)
         states = ({target: "before"} if target else {}) | states | {current: "current"}
@@ -209,6 +216,6 @@ def _client(settings: Settings) -> redis.Redis:
 
 
 def _registry(settings: Settings) -> Registry:
-    from models.registry import Registry
+    from workers.registry import open_registry
 
-    return Registry(Path(settings.registry))
+    return open_registry(settings)

@@ -7,9 +7,9 @@ from typing import Annotated
 import typer
 
 from deploy.local import stack as local
+from schemas.masking import masked_url
 from schemas.settings import Settings
 from workers.cli import terminal
-from workers.masking import masked_url
 
 app = typer.Typer(help="Run a real Kafka and a real Redis on this machine.", no_args_is_help=True)
 

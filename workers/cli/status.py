@@ -39,6 +39,8 @@ def redis_rows(found: RedisStatus) -> list[tuple[str, str]]:
         promoted = f", promoted {found.model.promoted_at}" if found.model.promoted_at else ""
         by = f" by {found.model.promoted_by}" if found.model.promoted_by else ""
         model = f"{found.model.version}{promoted}{by}"
+        if found.model.serving:
+            model += f"; {found.model.serving} serves until the items are encoded under it"
     changed = found.popular_changed_s_ago
     popular = "none yet" if changed is None else f"changed {terminal.duration(changed)} ago"
     memory = "not told to this user" if found.memory_bytes is None else terminal.size(found.memory_bytes)

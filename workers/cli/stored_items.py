@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from schemas.events import Attribute
 from schemas.keys import Keys, bucket_of
 from schemas.records import CodeRecord, version_tag
-from workers.lookup import StoredItem, current_version, find_item
+from workers.lookup import StoredItem, find_item, serving_version
 
 # The settings allow no more partitions.
 MAX_PARTITIONS: Final = 1024
@@ -39,12 +39,12 @@ class StoredCodes(NamedTuple):
 
 
 class StoredItems:
-    """The items under the current model version."""
+    """The items under the model version that serves."""
 
     def __init__(self, client: redis.Redis, keys: Keys) -> None:
         self._redis = client
         self._keys = keys
-        version = current_version(client, keys)
+        version = serving_version(client, keys)
         self.version = version
         if version is None:
             self._partitions = []

@@ -13,6 +13,7 @@ from rich.progress import BarColumn, Progress, TaskID, TextColumn, TimeElapsedCo
 
 from schemas.keys import Keys
 from schemas.settings import Settings
+from workers.cli.errors import CommandFailed
 
 if TYPE_CHECKING:  # Importing it for real imports TensorFlow.
     from models.training import Progress as Step
@@ -37,12 +38,16 @@ def train(
     """
     settings = Settings()
     from models import training as models_training
+    from models.errors import StoreError
     from workers import connections, promotions, training
     from workers.dataset import DatasetBuilder
     from workers.pictures.learning_curve import draw_learning_curves
+    from workers.registry import open_registry
     from workers.spill import spill_directory
 
     # A wrong address should be said before the training, not after it.
+    registry = open_registry(settings)
+    registry.versions()
     client = connections.redis_client(settings.redis) if promote else None
     screen = Console(stderr=True)
     started = time.monotonic()
@@ -59,10 +64,16 @@ def train(
             settings.model,
             training.version_prefix(),
             bars.training,
-            unfinished=settings.registry / training.UNFINISHED,
+            unfinished=registry.root / training.UNFINISHED,
         )
-    path = trained.save(settings.registry)
+    path = trained.save(registry.root)
     picture = draw_learning_curves(trained.curves, path)
+    try:
+        registry.publish(path.name)
+    except StoreError as error:
+        raise CommandFailed(
+            f"{error}. The model is in {path}: `latentstream models promote {path.name}` uploads it"
+        ) from error
     if client is not None:
         promotions.promote(client, Keys(settings.redis.prefix), path.name, "trained")
     _report(trained.report, path, picture, time.monotonic() - started, builder.bad_events, promoted=promote)

@@ -11,7 +11,6 @@ import numpy as np
 import redis
 
 from models.content import ContentModel
-from models.registry import Registry
 from schemas.documents import SimilarQuery
 from schemas.events import MSGPACK
 from schemas.records import CodeRecord
@@ -22,6 +21,7 @@ from workers.demo.picture import Example
 from workers.demo.screen import Screen
 from workers.lookup import current_version
 from workers.query_client import QueryClient, new_request_id
+from workers.registry import open_registry
 from workers.sandbox import Sandbox, SandboxError
 from workers.subprocesses import Workers, run_command
 
@@ -82,7 +82,7 @@ def _publish(screen: Screen, sandbox: Sandbox, data: fashion.Fashion, numbers: r
 
 def _load(sandbox: Sandbox, client: redis.Redis) -> _Stored:
     version = current_version(client, sandbox.keys)
-    content = Registry(sandbox.settings.registry).load(version).content if version else None
+    content = open_registry(sandbox.settings).load(version).content if version else None
     if version is None or content is None:
         raise SandboxError(f"no content model is current in {sandbox.name}: was it trained by somebody else meanwhile?")
     records = compression.stored_records(client, sandbox.keys, version, sandbox.settings.kafka.partitions)

@@ -15,12 +15,13 @@ from schemas.events import InteractionEvent
 from workers import connections
 from workers.bench.list_watch import ListWatch, PacedProducer
 from workers.datasets import movielens
-from workers.demo import backlog, memory, new_film, next_steps, people
+from workers.demo import backlog, memory, new_film, next_steps, people, promotion
 from workers.demo.quality import Evaluation, K
 from workers.demo.screen import Screen
 from workers.query_client import QueryClient
 from workers.sandbox import Sandbox
 from workers.subprocesses import Workers, run_command
+from workers.trainer.report import report_path
 
 NAME: Final = "demo-movielens"
 # The longest history in MovieLens-100K has 737 films; the features are 30 numbers, so 16 are a code.
@@ -45,7 +46,7 @@ class _Demo:
 
 
 def run(*, keep: bool) -> bool:
-    """Tell the whole story; return whether the lists are as good as promised.
+    """Tell the whole story; return whether the lists are as good as promised, and none was ever empty.
 
     Raises:
         DatasetMissing, StackError, ConnectionFailed, SandboxError: what a person must repair.
@@ -74,7 +75,9 @@ def run(*, keep: bool) -> bool:
         _show_new_film(demo)
         screen.title("7. Live: what happened next, streamed")
         _show_live(demo, workers)
-        screen.title("8. Memory in Redis")
+        screen.title("8. The next model takes over, and nobody notices")
+        good &= _show_promotion(demo, workers)
+        screen.title("9. Memory in Redis")
         _show_memory(demo)
         _show_commands(demo, workers if keep else None)
     return good
@@ -171,6 +174,24 @@ def _show_live(demo: _Demo, workers: Workers) -> None:
         f"From the event to the viewer's new list in Redis: p50 {summary.p50:.0f} ms, p99 {summary.p99:.0f} ms "
         f"({summary.samples:,} measured, {summary.missing} missing)."
     )
+
+
+def _show_promotion(demo: _Demo, workers: Workers) -> bool:
+    users = sorted({event.user_id for event in demo.parts.train})
+    demo.screen.say(
+        "The trainer replays both topics, and measures the new model and the current one on the newest viewings. "
+        "Meanwhile somebody reads the lists of all viewers again and again."
+    )
+    done = promotion.take_over(demo.sandbox, workers, users)
+    if not done.by_trainer:
+        demo.screen.say("It was not better by enough, so it is promoted by hand, to show what that does.")
+    demo.screen.say(
+        f"{done.seconds:.1f} s after the promotion all {len(users)} lists are of {done.version}. {done.reader.lists:,} "
+        f"lists were read since the training began, {done.reader.empty} of them empty."
+    )
+    report = report_path(demo.sandbox.settings.registry, done.version)
+    demo.screen.say(f"The report of the training, for a browser: {report.as_uri()}")
+    return done.reader.empty == 0
 
 
 def _show_memory(demo: _Demo) -> None:

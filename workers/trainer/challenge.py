@@ -81,7 +81,7 @@ def challenge(task: Task, champion: Bundle | None, progress: Callable[[Progress]
     bundle = task.registry.load(trained.save(task.registry.root).name)
     try:
         if champion is not None:
-            require_same_input(bundle, champion)
+            require_same_input(bundle.manifest, champion.manifest)
     except BundleError as error:
         return Challenge(trained, bundle, None, Decision(promote=False, why=str(error)))
     judged = None if until is None else judge(task, until, bundle, champion, progress)

@@ -12,7 +12,6 @@ import structlog
 from kafka.errors import KafkaError
 
 from models.errors import ModelError
-from models.registry import Registry
 from schemas.keys import Keys
 from schemas.settings import Settings
 from workers import connections, metrics
@@ -23,6 +22,7 @@ from workers.lookup import current_version
 from workers.loop import FIRST_BACKOFF_S, MAX_BACKOFF_S
 from workers.promotions import PromotionFailed, promote
 from workers.refusals import Denied, raise_if_denied
+from workers.registry import open_registry
 from workers.spill import spill_directory
 from workers.trainer.challenge import Challenge, Task, challenge
 from workers.trainer.due import Due, LastTraining, write_last
@@ -50,7 +50,7 @@ class Trainer:
         self._settings = settings
         self._redis = client
         self._keys = Keys(settings.redis.prefix)
-        self._registry = Registry(settings.registry)
+        self._registry = open_registry(settings)
         self._stop = stop
         self._beat = beat
         self._unfinished = settings.registry / UNFINISHED
@@ -123,9 +123,12 @@ class Trainer:
     def _conclude(self, plan: Plan, made: Challenge) -> LastTraining:
         """Promote the model or not, and note how the training ended."""
         version, promoted, why = made.bundle.version, made.decision.promote, made.decision.why
+        self._registry.publish(version)
         if promoted:
             try:
                 promote(self._redis, self._keys, version, f"{why}; {plan.reason}", expected=plan.champion)
+                # What drifted from the model before may be as this one expects it.
+                self._redis.delete(self._keys.training_due)
             except PromotionFailed as error:
                 promoted, why = False, str(error)
         last = LastTraining(time.time(), "promoted" if promoted else "refused", version, why, plan.offsets)

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import re
 from typing import Final
-from urllib.parse import parse_qsl, urlsplit
+from urllib.parse import parse_qsl, unquote, urlsplit
 
 MASK: Final = "***"
+_ADDRESS: Final = re.compile(r"[A-Za-z][\w+.-]*://[^\s'\"<>]+")
+_SECRETS: Final = ("password", "secret", "token", "credential", "key", "sig")
 
 
 def masked_url(url: str) -> str:
@@ -32,5 +35,14 @@ def masked_url(url: str) -> str:
     return f"{parts.scheme}://{shown}{host}{parts.path}{'?' if query else ''}{query}"
 
 
+def masked_text(text: str, url: str) -> str:
+    """Return ``text``, which others wrote, with all addresses in it masked, and user and password of ``url``."""
+    userinfo = url.partition("://")[2].rpartition("@")[0]
+    password = userinfo.partition(":")[2]
+    for secret in filter(None, (userinfo, password, unquote(password))):
+        text = text.replace(secret, MASK)
+    return _ADDRESS.sub(lambda address: masked_url(address[0]), text)
+
+
 def _is_secret(name: str) -> bool:
-    return any(word in name.lower() for word in ("password", "secret", "token"))
+    return any(word in name.lower() for word in _SECRETS)
