@@ -130,7 +130,7 @@ def test_a_worker_trains_when_it_is_due_and_goes_on_after_a_stop(
 ) -> None:
     keys, registry = Keys(settings.redis.prefix), Registry(settings.registry)
     # More epochs than it takes to be stopped in the middle of them.
-    content = settings.model.content.model_copy(update={"epochs": 100_000, "hidden": [256, 256]})
+    content = settings.model.content.model_copy(update={"epochs": 120})
     slow = settings.model_copy(update={"model": settings.model.model_copy(update={"content": content})})
     connections.ensure_topics(settings)
     publish(settings, world.items)
@@ -143,9 +143,18 @@ def test_a_worker_trains_when_it_is_due_and_goes_on_after_a_stop(
     assert not redis_client.exists(keys.trainer)
     plan = json.loads((unfinished / f"{settings.redis.prefix}.json").read_bytes())
     assert plan["reason"] == "there is no model"
-    publish(settings, world.interactions[:10])
     assert current_version(redis_client, keys) is None
     assert registry.versions() == []
+    # Nothing of what comes now is read by what goes on.
+    publish(settings, world.interactions[:10])
+    assert "was promoted" in train(slow)
+    (version,) = registry.versions()
+    offsets = registry.manifest(version).offsets
+    assert sum(offsets[settings.kafka.interactions_topic].values()) == len(world.interactions)
+    assert "An interrupted training with the same data and settings was continued." in check_report(
+        report_path(settings.registry, version), 4
+    )
+    assert list(unfinished.iterdir()) == []
 
 
 def test_a_worker_promotes_and_trains_again_when_somebody_asks(
