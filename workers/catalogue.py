@@ -43,6 +43,7 @@ class Catalogue:
         self._rows = ItemRows(self._space.embedding_dim, HEADER_BYTES + self._code_bytes)
         self._attributes = ItemAttributes(self._lock)
         self._arrived: set[str] = set()
+        self._filling = False
         # Slots that stopped being servable, since they were last asked for.
         self._withdrawn: list[NDArray[np.int64]] = []
         self.retrieval = LatentIndex(self._space.dim + 1)
@@ -76,9 +77,13 @@ class Catalogue:
 
     @contextmanager
     def filling(self) -> Iterator[None]:
-        """Let the indexes build nothing inside of the ``with`` block: they are filled, and not asked yet."""
-        with self.retrieval.filling(), self.similarity.filling():
-            yield
+        """Let the indexes build nothing inside of the ``with`` block, and note no arrivals: nobody asks yet."""
+        self._filling = True
+        try:
+            with self.retrieval.filling(), self.similarity.filling():
+                yield
+        finally:
+            self._filling = False
 
     def expect(self, histories: Sequence[History]) -> None:
         """Tell from which histories it will be asked, of (item id, weight)."""
@@ -194,7 +199,7 @@ class Catalogue:
         return unit_vectors(self._space.place(list(item_ids), *self._latents(packed, coded)).retrieval)
 
     def take_arrivals(self) -> set[str]:
-        """Return the ids that became known since the last call."""
+        """Return the ids that became known since the last call, but for those of the first load."""
         with self._lock:
             arrived, self._arrived = self._arrived, set()
             return arrived
@@ -243,8 +248,9 @@ class Catalogue:
         placement = self._space.place(ids, *self._latents(rows.packed, rows.coded))
         slots = self._rows.assign(ids)
         servable = placement.known & rows.available
-        arrived = np.flatnonzero(placement.known & ~self._rows.known[slots])
-        self._arrived.update(_at(ids, arrived.tolist()))
+        if not self._filling:
+            arrived = np.flatnonzero(placement.known & ~self._rows.known[slots])
+            self._arrived.update(_at(ids, arrived.tolist()))
         withdrawn = slots[self._rows.servable[slots] & ~servable]
         self._rows.known[slots], self._rows.servable[slots] = placement.known, servable
         self._rows.embeddings[slots], self._rows.partitions[slots] = placement.embeddings, partition

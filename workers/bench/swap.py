@@ -25,9 +25,9 @@ from workers.sandbox import Backlog, Sandbox, SandboxError
 from workers.subprocesses import Workers
 
 NAME: Final = "bench-swap"
-USERS: Final = 2_000
 HISTORY: Final = 10
 _LIKED: Final = 3
+_USERS_AT_A_TIME: Final = 500
 # Before anything counts: first calls are slower than the rest.
 _WARM_UP_S: Final = 5.0
 _SWAPPED_WITHIN_S: Final = 3_600.0
@@ -71,8 +71,8 @@ class Result(msgspec.Struct, frozen=True):
     rollback: Change
 
 
-def measure(items: int, rate: float, seconds: float, say: Say) -> Result:
-    """Encode ``items`` generated items, and change the model twice under ``rate`` interactions a second.
+def measure(items: int, users: int, rate: float, seconds: float, say: Say) -> Result:
+    """Encode ``items`` generated items, and change the model of ``users`` twice under ``rate`` interactions a second.
 
     Raises:
         StackError, ConnectionFailed, SandboxError: what a person must repair.
@@ -82,9 +82,10 @@ def measure(items: int, rate: float, seconds: float, say: Say) -> Result:
     client = connections.redis_client(sandbox.settings.redis)
     first, second = (_save(sandbox, seed) for seed in (0, 1))
     promotions.promote(client, sandbox.keys, first, "bench")
-    say(f"Publishing {items:,} items.")
+    say(f"Publishing {items:,} items, and {HISTORY} interactions of each of {users:,} users.")
     sandbox.publish(_items(items))
-    sandbox.publish(itertools.islice(_interactions(items, seed=0), USERS * HISTORY))
+    world = _World(items, users)
+    sandbox.publish(itertools.islice(world.interactions(0, HISTORY), users * HISTORY))
     backlog = Backlog(sandbox, client)
     say("Encoding them.")
     with Workers(sandbox, ["encoder"]) as workers:
@@ -95,20 +96,20 @@ def measure(items: int, rate: float, seconds: float, say: Say) -> Result:
         say("Making the first lists.")
         workers.wait_done(backlog.interactions)
         backlog.close()
-        _Load(sandbox, workers, client, items, rate, _after(_WARM_UP_S)).run()
+        _Load(sandbox, workers, client, world, rate, _after(_WARM_UP_S)).run()
         say(f"Streaming {rate:g} interactions/s for {seconds:g} s.")
-        before = _Load(sandbox, workers, client, items, rate, _after(seconds))
+        before = _Load(sandbox, workers, client, world, rate, _after(seconds))
         before.run()
-        promoted = _change(sandbox, workers, client, items, rate, second, before, say)
-        back = _change(sandbox, workers, client, items, rate, first, before, say)
-    return Result(items, USERS, rate, before.latency, before.highest, promoted, back)
+        promoted = _change(sandbox, workers, client, world, rate, second, before, say)
+        back = _change(sandbox, workers, client, world, rate, first, before, say)
+    return Result(items, users, rate, before.latency, before.highest, promoted, back)
 
 
 def _change(
     sandbox: Sandbox,
     workers: Workers,
     client: redis.Redis,
-    items: int,
+    world: _World,
     rate: float,
     version: str,
     before: _Load,
@@ -117,7 +118,7 @@ def _change(
     say(f"Going over to {version}.")
     began = time.monotonic()
     promotions.promote(client, sandbox.keys, version, "bench")
-    during = _Load(sandbox, workers, client, items, rate, lambda: _all_by(client, sandbox, version))
+    during = _Load(sandbox, workers, client, world, rate, lambda: _all_by(client, sandbox, world.users, version))
     during.run()
     highest, usual = msgspec.structs.asdict(during.highest), msgspec.structs.asdict(before.highest)
     return Change(
@@ -129,6 +130,25 @@ def _change(
     )
 
 
+class _World:
+    """Users who like three topics each, and a catalogue."""
+
+    def __init__(self, items: int, users: int) -> None:
+        self._items = items
+        self.users = users
+        self._topics = load.topics(items)
+        self._liked = np.random.default_rng(load.SEED).integers(self._topics, size=(users, _LIKED))
+
+    def interactions(self, seed: int, together: int = 1) -> Iterator[InteractionEvent]:
+        """Yield interactions of the users in turns, so many of each at a time."""
+        rng = np.random.default_rng(seed)
+        for turn in itertools.count():
+            user = turn % self.users
+            for _ in range(together):
+                item = rng.choice(self._liked[user]) + self._topics * rng.integers(self._items // self._topics)
+                yield InteractionEvent(user_id=str(user), item_id=str(item), kind="view")
+
+
 class _Load:
     """Interactions at an even rate until ``done`` says so, which is asked once a second; memory is looked at then."""
 
@@ -137,14 +157,14 @@ class _Load:
         sandbox: Sandbox,
         workers: Workers,
         client: redis.Redis,
-        items: int,
+        world: _World,
         rate: float,
         done: Callable[[], bool],
     ) -> None:
         self._sandbox = sandbox
         self._workers = workers
         self._redis = client
-        self._items = items
+        self._world = world
         self._rate = rate
         self._done = done
         self.latency: Summary
@@ -162,7 +182,7 @@ class _Load:
             producer = PacedProducer(self._sandbox, watch)
             try:
                 seed = time.monotonic_ns() % (1 << 32)
-                stream = _interactions(self._items, seed)
+                stream = self._world.interactions(seed)
                 producer.send(itertools.takewhile(lambda _: not until.reached, stream), self._rate)
             finally:
                 producer.close()
@@ -228,10 +248,14 @@ def _after(seconds: float) -> Callable[[], bool]:
     return lambda: time.monotonic() >= end
 
 
-def _all_by(client: redis.Redis, sandbox: Sandbox, version: str) -> bool:
-    names = [sandbox.keys.recommendations(str(user)) for user in range(USERS)]
-    found = cast(list[bytes | None], client.mget(names))
-    return all(document is not None and _LIST.decode(document).model == version for document in found)
+def _all_by(client: redis.Redis, sandbox: Sandbox, users: int, version: str) -> bool:
+    """Return whether all lists are by ``version``; the first that is not is soon found."""
+    for start in range(0, users, _USERS_AT_A_TIME):
+        names = [sandbox.keys.recommendations(str(user)) for user in range(start, min(start + _USERS_AT_A_TIME, users))]
+        found = cast(list[bytes | None], client.mget(names))
+        if not all(document is not None and _LIST.decode(document).model == version for document in found):
+            return False
+    return True
 
 
 def _save(sandbox: Sandbox, seed: int) -> str:
@@ -245,13 +269,3 @@ def _items(count: int) -> Iterator[ItemEvent]:
     made = load.topical_items(count)
     for name, row in zip(made.ids, load.features(made).astype("<f4"), strict=True):
         yield ItemEvent(item_id=name, features=row.tobytes())
-
-
-def _interactions(items: int, seed: int) -> Iterator[InteractionEvent]:
-    """Yield interactions of the users in turns, each with items of three topics."""
-    rng, topics = np.random.default_rng(seed), load.topics(items)
-    liked = np.random.default_rng(load.SEED).integers(topics, size=(USERS, _LIKED))
-    for number in itertools.count():
-        user = number % USERS
-        item = rng.choice(liked[user]) + topics * rng.integers(items // topics)
-        yield InteractionEvent(user_id=str(user), item_id=str(item), kind="view")

@@ -118,6 +118,7 @@ def withdrawal(
 @app.command()
 def swap(
     items: Annotated[int, typer.Option(min=1000, max=10_000_000, help="Items in the catalogue.")] = 1_000_000,
+    users: Annotated[int, typer.Option(min=100, max=1_000_000, help="Users with lists.")] = 50_000,
     rate: Annotated[float, typer.Option(min=1, max=10_000, help="Interactions a second.")] = 200.0,
     seconds: Annotated[float, typer.Option(min=10, help="How long the usual latency is measured.")] = 60.0,
     as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object on standard output.")] = False,
@@ -130,7 +131,7 @@ def swap(
     """
     from workers.bench.swap import measure
 
-    found = measure(items, rate, seconds, lambda line: terminal.say(line, stderr=True))
+    found = measure(items, users, rate, seconds, lambda line: terminal.say(line, stderr=True))
     if as_json:
         typer.echo(msgspec.json.encode(found))
         return
