@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import threading
 import time
+from concurrent.futures import Future
 from datetime import UTC, datetime
 from typing import Final
 
@@ -22,6 +24,7 @@ from workers.versions import Versions, partitions_of
 log = structlog.get_logger()
 
 MODEL_CHECK_S: Final = 1.0
+LOAD_CHECK_S: Final = 0.5
 WAIT_LOG_S: Final = 30.0
 REFUSED_S: Final = 30.0
 
@@ -53,7 +56,8 @@ class Models:
             health.beat()
             version = current_version(self._redis, self._keys)
             if version is not None:
-                return self._first(version, items_topic)
+                health.not_ready = "loading the model"
+                return self._first(version, items_topic, health, stop)
             health.not_ready = "no model yet: train one with `latentstream train`"
             if time.monotonic() - said_at >= WAIT_LOG_S:
                 said_at = time.monotonic()
@@ -121,21 +125,38 @@ class Models:
             return None
         return content.input_shape if content is not None else None
 
-    def _first(self, current: str, items_topic: str) -> Bundle:
+    def _first(self, current: str, items_topic: str, health: Health, stop: threading.Event) -> Bundle | None:
         """Until the items are encoded under a promoted model, a worker begins with the one that serves."""
         serving = self.versions.serving()
-        behind = None
-        if serving is not None and serving != current:
+        candidates = [current] if serving is None or serving == current else [current, serving]
+        if len(candidates) > 1:
             partitions = partitions_of(self._redis, self._keys, items_topic)
-            behind = not self.versions.caught_up(current, serving, partitions)
+            if not self.versions.caught_up(candidates[0], candidates[1], partitions):
+                candidates.reverse()
         try:
-            return self._registry.load(serving if serving is not None and behind else current)
+            return self._loaded(candidates[0], health, stop)
         except BundleError as error:
-            other = current if behind else serving
-            if other is None or (other == current and not behind):
+            if len(candidates) == 1:
                 raise
-            log.error("model_refused", version=serving if behind else current, reason=str(error), running=other)
-            return self._registry.load(other)
+            log.error("model_refused", version=candidates[0], reason=str(error), running=candidates[1])
+            return self._loaded(candidates[1], health, stop)
+
+    def _loaded(self, version: str, health: Health, stop: threading.Event) -> Bundle | None:
+        """Return a model, None when ``stop`` is set before it is loaded: it may come from far away."""
+        loaded: Future[Bundle] = Future()
+
+        def load() -> None:
+            try:
+                loaded.set_result(self._registry.load(version))
+            except BaseException as error:  # noqa: BLE001 - it is raised again, on the main thread
+                loaded.set_exception(error)
+
+        threading.Thread(target=load, name="load model", daemon=True).start()
+        while not stop.is_set():
+            health.beat()
+            with contextlib.suppress(TimeoutError):
+                return loaded.result(LOAD_CHECK_S)
+        return None
 
     def _fits(self, version: str, running: Bundle) -> bool:
         """A damaged bundle, or one for other items, must not take the service down: the old one goes on.
