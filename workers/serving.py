@@ -128,8 +128,12 @@ class Preparation(Background):
         return self.serving if self._ready.is_set() and not self.stopping.is_set() else None
 
     def abandon(self) -> None:
-        """Let go of what was made: it is not needed after all."""
-        self.close()
+        """Let go of what was made: it is not needed after all. Nobody waits for a model that is just being loaded."""
+        self.stopping.set()
+        threading.Thread(target=self._let_go, name="abandon", daemon=True).start()
+
+    def _let_go(self) -> None:
+        self._thread.join()
         for arm, follower in self._made:
             follower.close()
             arm.catalogue.close()
