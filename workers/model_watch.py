@@ -24,7 +24,7 @@ from workers.versions import Versions, partitions_of
 log = structlog.get_logger()
 
 MODEL_CHECK_S: Final = 1.0
-LOAD_CHECK_S: Final = 0.5
+FETCH_CHECK_S: Final = 0.5
 WAIT_LOG_S: Final = 30.0
 REFUSED_S: Final = 30.0
 
@@ -142,20 +142,21 @@ class Models:
             return self._loaded(candidates[1], health, stop)
 
     def _loaded(self, version: str, health: Health, stop: threading.Event) -> Bundle | None:
-        """Return a model, None when ``stop`` is set before it is loaded: it may come from far away."""
-        loaded: Future[Bundle] = Future()
+        """Return a model, None when ``stop`` is set before it is here: it may come from far away."""
+        fetched: Future[Manifest] = Future()
 
-        def load() -> None:
+        def fetch() -> None:
             try:
-                loaded.set_result(self._registry.load(version))
+                fetched.set_result(self._registry.fetch(version))
             except BaseException as error:  # noqa: BLE001 - it is raised again, on the main thread
-                loaded.set_exception(error)
+                fetched.set_exception(error)
 
-        threading.Thread(target=load, name="load model", daemon=True).start()
+        threading.Thread(target=fetch, name="fetch model", daemon=True).start()
         while not stop.is_set():
             health.beat()
             with contextlib.suppress(TimeoutError):
-                return loaded.result(LOAD_CHECK_S)
+                fetched.result(FETCH_CHECK_S)
+                return self._registry.load(version)
         return None
 
     def _fits(self, version: str, running: Bundle) -> bool:

@@ -24,7 +24,7 @@ from workers.dead_letters import HEADER_EXCEPTION, HEADER_OFFSET, HEADER_PARTITI
 _SCORE_TOLERANCE: Final = 2e-4
 _WEIGHT_TOLERANCE: Final = 1e-6
 _SHOWN: Final = 5
-_PLAIN: Final = re.compile(r"epoch|model|in-use|topics|queries|withdrawn|popular|trending|recs:.+", re.DOTALL)
+_PLAIN: Final = re.compile(r"epoch|model|in-use|due|topics|queries|withdrawn|popular|trending|recs:.+", re.DOTALL)
 _KINDS: Final = ("position", "codes", "attributes", "log", "histories", "popularity", "trending", "waiting")
 _PARTITIONED: Final = re.compile(r"\{([iu])(\d+)\}:(.+)", re.DOTALL)
 

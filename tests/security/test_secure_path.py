@@ -100,7 +100,7 @@ def test_ids_chosen_by_an_enemy_reach_no_key_but_their_own(system: System, redis
     fit = {name for name in hostile if re.search(r"^[A-Za-z0-9_.-]{1,64}$", name)}
     assert {one.names[0] for one in found if one.namespace == "reply"} == fit
     others = {one.namespace for one in found} - {"recs", "reply"}
-    assert others <= {"popular", "trending", "queries", "model", "epoch", "topics"} | {
+    assert others <= {"popular", "trending", "queries", "model", "in use", "epoch", "topics"} | {
         *(f"items {part}" for part in ("position", "log", "codes", "attributes")),
         *(f"users {part}" for part in ("position", "popularity", "trending", "histories", "codes")),
     }

@@ -27,9 +27,12 @@ class _Registry:
     def __init__(self, *versions: str) -> None:
         self._versions = versions
 
-    def load(self, version: str) -> Any:
+    def fetch(self, version: str) -> None:
         if version not in self._versions:
             raise BundleError(f"no {version}")
+
+    def load(self, version: str) -> Any:
+        self.fetch(version)
         return SimpleNamespace(version=version)
 
 
