@@ -145,8 +145,8 @@ class Workers:
         return " and ".join(str(process.log) for process in self.processes)
 
 
-def run_command(sandbox: Sandbox, *arguments: str, quiet: bool = False) -> None:
-    """Run ``latentstream ARGUMENTS`` in the sandbox.
+def run_command(sandbox: Sandbox, *arguments: str, quiet: bool = False, log_level: str = "INFO") -> None:
+    """Run ``latentstream ARGUMENTS`` in the sandbox, which logs from ``log_level`` on.
 
     Its output goes where that of this process does; with ``quiet`` all of it to standard error.
 
@@ -155,7 +155,7 @@ def run_command(sandbox: Sandbox, *arguments: str, quiet: bool = False) -> None:
     """
     done = subprocess.run(
         [*COMMAND, *arguments],
-        env=sandbox.environment,
+        env=sandbox.environment | {f"{ENV_PREFIX}LOG_LEVEL": log_level},
         stdin=subprocess.DEVNULL,
         stdout=sys.stderr if quiet else None,
         check=False,

@@ -56,7 +56,7 @@ def take_over(sandbox: Sandbox, workers: Workers, users: Sequence[str]) -> Promo
     thread = threading.Thread(target=_read, args=(own, sandbox, users, reader, stop), daemon=True)
     thread.start()
     try:
-        run_command(sandbox, "worker", "trainer", "--once")
+        run_command(sandbox, "worker", "trainer", "--once", log_level="ERROR")
         began = time.monotonic()
         version = current_version(client, sandbox.keys)
         by_trainer = version != before
