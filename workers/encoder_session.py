@@ -12,7 +12,7 @@ import structlog
 from models.bundle import Bundle
 from schemas.keys import Keys
 from schemas.settings import Settings
-from workers import connections, metrics
+from workers import connections
 from workers.anomalies import Anomalies
 from workers.dead_letters import DeadLetters, dead_letters_producer
 from workers.encoder import Encoder
@@ -22,6 +22,7 @@ from workers.loop import run
 from workers.model_watch import Models
 from workers.old_versions import remains, remove_items
 from workers.second_encoders import SecondEncoders
+from workers.serving import say_models
 from workers.versions import IN_USE_S
 
 log = structlog.get_logger()
@@ -95,8 +96,7 @@ class EncoderSession:
 
     def _say_model(self) -> None:
         structlog.contextvars.bind_contextvars(model=self._bundle.version)
-        metrics.MODEL.clear()
-        metrics.MODEL.labels(self._bundle.version).set(1)
+        say_models([self._bundle.version])
 
     def _remove(self, versions: list[str]) -> None:
         """Remove what is stored under ``versions`` in the partitions that are ours."""

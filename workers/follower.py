@@ -171,9 +171,10 @@ class Follower(Background):
     def _check_for_restore(self) -> None:
         """Load a partition again when its position went back: Redis was restored to an older state."""
         for partition, keys in self._partitions.items():
-            stored = self._position(keys)[0]
-            if stored < self._positions[partition]:
-                log.warning("position_went_back", partition=partition, position=stored)
+            stored = cast(bytes | None, self._redis.hget(keys.position, "next"))
+            # Without any the version was removed, or all is about to be encoded anew: until then what is known serves.
+            if stored is not None and int(stored) < self._positions[partition]:
+                log.warning("position_went_back", partition=partition, position=int(stored))
                 del self._positions[partition]
 
 

@@ -86,6 +86,9 @@ class RecommenderSession:
             health.beat()
             health.not_ready = preparation.state
             preparation.check()
+            if self._models.due():
+                # Or its codes might not be kept up to date, or be removed.
+                self._models.versions.use(target.versions)
         if serving is None:
             preparation.abandon()
         return serving
@@ -137,22 +140,26 @@ class RecommenderSession:
             return
         if preparation.ready is not None:
             self._exchange(preparation.ready)
-            self._preparation = None
 
     def _exchange(self, serving: Serving) -> None:
+        # Should Redis not answer now, nothing has changed.
         popularity = self._popularity(serving)
         before, queries = self._serving, self._queries
+        self._preparation = None
         self._queries = self._answer(serving, popularity)
         self._serving, self._bundle = serving, serving.arms.control.bundle
-        self._recommender.take_over(serving.arms, popularity)
-        self._say("model_exchanged")
 
         def retire() -> None:
             queries.close()
             before.close(keep=serving)
 
-        # It ends when its reading of the stream does, for which nobody has to wait.
-        threading.Thread(target=retire, name="retire", daemon=True).start()
+        try:
+            self._recommender.take_over(serving.arms, popularity)
+        finally:
+            # The new models are in use even where Redis does not answer: the partitions are claimed again then. The
+            # old server of queries ends when its reading of the stream does, for which nobody has to wait.
+            threading.Thread(target=retire, name="retire", daemon=True).start()
+        self._say("model_exchanged")
 
     def _abandon(self) -> None:
         if self._preparation is not None:

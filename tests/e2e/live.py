@@ -49,6 +49,11 @@ class Stream:
         self._thread = threading.Thread(target=self._run, daemon=True)
         self.touches: dict[str, list[Touch]] = defaultdict(list)
 
+    @property
+    def published(self) -> int:
+        """How many interactions Kafka has acknowledged."""
+        return sum(map(len, list(self.touches.values())))
+
     def publish(self, events: Sequence[InteractionEvent]) -> None:
         """Publish interactions and remember where they stand."""
         topic = self._settings.kafka.interactions_topic

@@ -179,8 +179,9 @@ def test_a_promotion_and_a_rollback_that_no_reader_notices(swap: _Swap) -> None:
             print(f"promoted within {took:.1f} s")
             swap.settle(second)
             swap.equals_a_fresh_start(second)
+            published = swap.stream.published
             swap.stream.start()
-            time.sleep(1)
+            wait_until(lambda: swap.stream.published > published + 50, "events under the second model")
             swap.promote(first)
             took = swap.wait_served_by(first)
             print(f"rolled back within {took:.1f} s")
