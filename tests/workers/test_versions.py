@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+import time
 from types import SimpleNamespace
 from typing import Any
 
@@ -12,8 +13,10 @@ import redis
 from models.errors import BundleError
 from schemas.keys import ItemKeys, Keys
 from schemas.settings import Settings
+from tests.workers.flat import VERSION, flat_catalogue, record
 from workers import old_versions
 from workers.delivery import Batch, PositionStore
+from workers.follower import BLOCK_MS, Follower
 from workers.model_watch import Models
 from workers.old_versions import finish_removal, remains, remove_items, remove_keys
 from workers.versions import Versions
@@ -188,3 +191,27 @@ def test_a_removal_stops_where_the_partition_has_a_new_owner(
     assert redis_client.hget(own.codes(0), "item") == b"new"
     assert redis_client.hget(own.codes(1), "other") == b"new"
     assert redis_client.hget(own.position, "next") == b"1"
+
+
+def test_a_version_that_is_removed_empties_no_catalogue_until_it_is_encoded_anew(
+    redis_client: redis.Redis, keys: Keys
+) -> None:
+    own, catalogue = keys.items(VERSION, 0), flat_catalogue()
+    redis_client.hset(own.position, mapping={"epoch": 1, "next": 7, "ids": 1, "buckets": 1, "commits": 1})
+    redis_client.hset(own.codes(0), "item", record(b"\x01\x02"))
+    follower = Follower(redis_client, keys, VERSION, 1, catalogue)
+    follower.start()
+    try:
+        assert follower.loaded.wait(30)
+        remove_items(redis_client, own)
+        # Twice as long as a reading of the log waits, after which it looks.
+        time.sleep(2 * BLOCK_MS / 1000)
+        assert catalogue.known(["item"]) == [True]
+        PositionStore(redis_client, keys).claim(own.position, 0)
+        deadline = time.monotonic() + 30
+        while catalogue.known(["item"]) == [True]:
+            assert time.monotonic() < deadline
+            time.sleep(0.05)
+    finally:
+        follower.close()
+        catalogue.close()
