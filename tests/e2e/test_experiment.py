@@ -115,7 +115,8 @@ def test_a_shadow_is_judged_and_serves_nobody(
         found = json.loads(command(served, "--json"))
         assert found["shadow"] is True
         judged = found["profiles"]["default"]["judged"]
-        assert judged["control"] == judged["challenger"] > 100
+        # Of 639 first contacts those count that are no older than the list: 93 in many small batches, all in one.
+        assert judged["control"] == judged["challenger"] > 50
         rates = found["profiles"]["default"]["figures"]["hit_rate@10"]
         assert 0 < rates["control"]["value"] < 1
         # Two models of the same data are about as good, and not the same.
