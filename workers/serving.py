@@ -19,6 +19,7 @@ from workers.background import Background
 from workers.catalogue import Catalogue
 from workers.follower import Follower
 from workers.histories import weighted
+from workers.item_ids import ItemIds
 from workers.lookup import some_histories
 from workers.model_watch import Models
 from workers.profiles import all_profiles
@@ -141,7 +142,7 @@ class Preparation(Background):
 
     def _make(self, version: str) -> tuple[Arm, Follower]:
         bundle, keys = self._models.load(version), Keys(self._settings.redis.prefix)
-        catalogue = Catalogue(bundle)
+        catalogue = Catalogue(bundle, self._shared_ids())
         arm = Arm.of("control", bundle, catalogue, self._redis, keys, all_profiles(self._settings.recommend))
         share = 1.0 if self._running is None else self._settings.swap.share
 
@@ -153,6 +154,13 @@ class Preparation(Background):
         self._made.append((arm, follower))
         follower.start()
         return arm, follower
+
+    def _shared_ids(self) -> ItemIds | None:
+        """Return the ids of what serves, unless most of them are of items that have gone."""
+        if self._running is None:
+            return None
+        catalogue = self._running.arms.control.catalogue
+        return catalogue.item_ids if 2 * len(catalogue.retrieval) >= len(catalogue.item_ids) else None
 
 
 def say_models(versions: Iterable[str]) -> None:

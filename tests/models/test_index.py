@@ -312,8 +312,8 @@ def test_what_is_filled_is_sealed_once_at_the_end() -> None:
 
 
 def test_a_failure_in_the_background_reaches_the_next_caller(monkeypatch: pytest.MonkeyPatch) -> None:
-    def fail(vectors: Floats, *_: Any) -> Any:
-        raise MemoryError(f"no room for {vectors.nbytes} bytes")
+    def fail(dim: int, *_: Any) -> Any:
+        raise MemoryError(f"no room for vectors of {dim} dimensions")
 
     index, vectors = filled(4, min_delta=5)
     monkeypatch.setattr("models.index_rows.SealedPart", fail)
