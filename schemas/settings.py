@@ -186,6 +186,9 @@ class DriftSettings(Section):
         ge=100,
         description="So many events of a worker decide, and half of what counts is newer. Less where events are few.",
     )
+    wait_s: float = Field(
+        3600.0, ge=0, description="For so long after a training drift asks for no other one. A person may: SET ls:due."
+    )
 
 
 class SwapSettings(Section):

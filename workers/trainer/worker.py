@@ -18,6 +18,7 @@ from workers import connections, metrics
 from workers.dataset import DatasetBuilder
 from workers.errors import Repairable
 from workers.health import Health
+from workers.last_training import LastTraining, write_last
 from workers.lookup import current_version
 from workers.loop import FIRST_BACKOFF_S, MAX_BACKOFF_S
 from workers.promotions import PromotionFailed, promote
@@ -25,7 +26,7 @@ from workers.refusals import Denied, raise_if_denied
 from workers.registry import open_registry
 from workers.spill import spill_directory
 from workers.trainer.challenge import Challenge, Task, challenge
-from workers.trainer.due import Due, LastTraining, write_last
+from workers.trainer.due import Due
 from workers.trainer.lease import Lease
 from workers.trainer.plan import Plan, PlanFile
 from workers.trainer.report import write_report
