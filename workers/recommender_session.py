@@ -159,7 +159,7 @@ class RecommenderSession:
             # The new models are in use even where Redis does not answer: the partitions are claimed again then. The
             # old server of queries ends when its reading of the stream does, for which nobody has to wait.
             threading.Thread(target=retire, name="retire", daemon=True).start()
-        self._say("model_exchanged")
+            self._say("model_exchanged")
 
     def _abandon(self) -> None:
         if self._preparation is not None:

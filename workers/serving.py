@@ -145,9 +145,11 @@ class Preparation(Background):
         catalogue = Catalogue(bundle, self._shared_ids())
         arm = Arm.of("control", bundle, catalogue, self._redis, keys, all_profiles(self._settings.recommend))
         share = 1.0 if self._running is None else self._settings.swap.share
+        client, partitions = self._redis, self._interactions
 
         def expect() -> None:
-            stored = some_histories(self._redis, keys, self._interactions, MEASURED_QUERIES)
+            # The follower outlives this preparation: it must not keep what serves now.
+            stored = some_histories(client, keys, partitions, MEASURED_QUERIES)
             catalogue.expect([weighted(history) for history in stored])
 
         follower = Follower(self._redis, keys, version, self._partitions, catalogue, share, expect)
