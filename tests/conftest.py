@@ -2,16 +2,29 @@
 
 from __future__ import annotations
 
+import atexit
 import os
+import shutil
+import tempfile
 import uuid
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
 import pytest
 import redis
 
 from schemas.settings import ENV_PREFIX, Settings
+
+# Where the models of a test session are kept, for all its processes; see `train_world`.
+TRAINED_WORLDS: Final = "TRAINED_WORLDS"
+
+
+def pytest_configure() -> None:
+    """Make that directory, in the process that the others are started by."""
+    if TRAINED_WORLDS not in os.environ:
+        os.environ[TRAINED_WORLDS] = directory = tempfile.mkdtemp(prefix="latentstream-trained-")
+        atexit.register(shutil.rmtree, directory, ignore_errors=True)
 
 
 @pytest.fixture(autouse=True, scope="session")
