@@ -22,6 +22,11 @@ class Lag:
         self._waiting_bytes = 0
         self._oldest_ms: int | None = None
 
+    def see(self, polled: Mapping[TopicPartition, Sequence[ConsumerRecord]]) -> None:
+        """Take over what a poll gave, before Redis is asked: it may not answer, and then these wait."""
+        if polled and self._oldest_ms is None:
+            self._oldest_ms = min(records[0].timestamp for records in polled.values())
+
     def note(
         self,
         consumer: KafkaConsumer,

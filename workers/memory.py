@@ -16,14 +16,14 @@ log = structlog.get_logger()
 
 _LOOK_S: Final = 10.0
 # Of the container's own control group, version 2 and 1.
-_LIMITS: Final = (Path("/sys/fs/cgroup/memory.max"), Path("/sys/fs/cgroup/memory/memory.limit_in_bytes"))
+LIMITS: Final = (Path("/sys/fs/cgroup/memory.max"), Path("/sys/fs/cgroup/memory/memory.limit_in_bytes"))
 
 
-def memory_limit_bytes(files: tuple[Path, ...] = _LIMITS) -> int:
+def memory_limit_bytes() -> int:
     """Return how much memory this process may take: that of its container, at most that of the machine."""
     machine = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
     # Without a limit it is "max", or a number that no machine has.
-    told = (file.read_text().strip() for file in files if file.is_file())
+    told = (file.read_text().strip() for file in LIMITS if file.is_file())
     return min([machine, *(int(limit) for limit in told if limit.isdecimal())])
 
 

@@ -125,6 +125,7 @@ class Source:
         """
         finish_joining(self._consumer)
         polled = self._consumer.poll(timeout_ms=int(timeout_s * 1000))
+        self.lag.see(polled)
         self._drop_unassigned()
         self._check_standing()
         newly = self._claim_assigned()
