@@ -60,8 +60,7 @@ class Prometheus:
         (directory / "rules.yaml").write_text(rules)
         config = _CONFIG.format(rules=directory / "rules.yaml", targets=self._targets)
         (directory / "prometheus.yaml").write_text(config)
-        (port,) = free_ports([0])
-        self._url = f"http://127.0.0.1:{port}"
+        (self._port,) = free_ports([None])
         self._log = directory / "prometheus.log"
         with self._log.open("wb") as log:
             self._process = subprocess.Popen(
@@ -69,7 +68,7 @@ class Prometheus:
                     program("prometheus"),
                     f"--config.file={directory / 'prometheus.yaml'}",
                     f"--storage.tsdb.path={directory / 'data'}",
-                    f"--web.listen-address=127.0.0.1:{port}",
+                    f"--web.listen-address=127.0.0.1:{self._port}",
                 ],
                 stdin=subprocess.DEVNULL,
                 stdout=log,
@@ -111,7 +110,7 @@ class Prometheus:
 
     def _ready(self) -> bool:
         try:
-            with urllib.request.urlopen(f"{self._url}/-/ready", timeout=5) as reply:
+            with urllib.request.urlopen(f"http://127.0.0.1:{self._port}/-/ready", timeout=5) as reply:
                 return bool(reply.status == 200)
         except urllib.error.HTTPError as error:
             error.close()
@@ -120,9 +119,8 @@ class Prometheus:
         return False
 
     def _get(self, path: str, **parameters: str) -> Any:
-        with urllib.request.urlopen(
-            f"{self._url}/api/v1/{path}?{urllib.parse.urlencode(parameters)}", timeout=10
-        ) as reply:
+        asked = f"{path}?{urllib.parse.urlencode(parameters)}"
+        with urllib.request.urlopen(f"http://127.0.0.1:{self._port}/api/v1/{asked}", timeout=10) as reply:
             return json.loads(reply.read())["data"]
 
 

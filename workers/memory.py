@@ -16,7 +16,10 @@ log = structlog.get_logger()
 
 _LOOK_S: Final = 10.0
 # Of the container's own control group, version 2 and 1.
-LIMITS: Final = (Path("/sys/fs/cgroup/memory.max"), Path("/sys/fs/cgroup/memory/memory.limit_in_bytes"))
+LIMITS: Final[tuple[Path, ...]] = (
+    Path("/sys/fs/cgroup/memory.max"),
+    Path("/sys/fs/cgroup/memory/memory.limit_in_bytes"),
+)
 
 
 def memory_limit_bytes() -> int:

@@ -14,6 +14,7 @@ from typing import Any, Final
 import numpy as np
 import pytest
 import redis
+from prometheus_client import generate_latest
 
 from schemas.events import InteractionEvent
 from schemas.keys import Keys
@@ -23,7 +24,7 @@ from tests.e2e.world import ITEMS, USERS, World, wild
 from tests.fork_server import shared_fork_server
 from tests.processes import WorkerProcess, worker_process
 from tests.prometheus import ALERTS, DASHBOARD, Prometheus, alert_names, prometheus
-from workers import connections
+from workers import connections, metrics
 from workers.delivery import PositionStore
 
 # Thresholds that are scaled to the seconds of a test; all others are as they are installed.
@@ -74,9 +75,16 @@ def test_every_panel_has_data_and_every_alert_fires_by_the_fault_it_is_for(
             wait_until(lambda: not server.firing(), "a healthy system is silent")
 
             server.scrape([encoder.port, recommender.port, trainer.port])
+            declared = re.findall("^# HELP .*$", generate_latest(metrics.REGISTRY).decode(), re.MULTILINE)
+            assert set(declared) <= set(re.findall("^# HELP .*$", recommender.get("/metrics")[1], re.MULTILINE))
             use = Use(watched, redis_client)
             panels = json.loads(DASHBOARD.read_text())
-            wait_until(lambda: use() or not without_data(server, panels), "data in all panels")
+
+            def all_have_data() -> bool:
+                use()
+                return not without_data(server, panels)
+
+            wait_until(all_have_data, "data in all panels")
             changed = json.loads(DASHBOARD.read_text().replace(*BROKEN_PANEL))
             assert without_data(server, changed) == {"Time behind"}
 
@@ -88,13 +96,17 @@ def test_every_panel_has_data_and_every_alert_fires_by_the_fault_it_is_for(
             publish(watched, [wild(f"wild-{n}", np.random.default_rng(n)) for n in range(ITEMS)])
             fires("LatentstreamDeadLetters", "LatentstreamDrift")
 
-            fires("LatentstreamRefusedWrites", meanwhile=lambda: (claim_all(redis_client, keys, watched), use()))
-
             redis_client.client_pause(PAUSE_MS, all=False)
             publish(watched, use.interactions())
             fires("LatentstreamLag", "LatentstreamBackendFailing")
-            redis_client.client_pause(PAUSE_MS)
+            redis_client.client_pause(PAUSE_MS, all=True)
             fires("LatentstreamStaleIndex")
+
+            def two_owners() -> None:
+                claim_all(redis_client, keys, watched)
+                use()
+
+            fires("LatentstreamRefusedWrites", meanwhile=two_owners)
 
             with full(redis_client):
                 redis_client.hset(keys.model, "version", aged(watched, version))
