@@ -50,7 +50,7 @@ class EncoderSession:
         self._encoder = Encoder(settings, client, consumer, self._dead_letters, anomalies, bundle, self._told)
         topic = settings.kafka.items_topic
         self._partitions = connections.partitions(consumer, [topic])[topic]
-        self._encoder.source.lag.publish(topic)
+        self._encoder.source.lag.publish(topic, consumer)
         self._second = SecondEncoders(settings, client, models.load, self._encoder.source, anomalies)
 
     def run(self, health: Health, stop: threading.Event) -> None:

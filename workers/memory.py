@@ -14,7 +14,7 @@ from workers import metrics
 
 log = structlog.get_logger()
 
-_LOOK_S: Final = 10.0
+_LOOK_S: Final = 5.0
 # Of the container's own control group, version 2 and 1.
 LIMITS: Final[tuple[Path, ...]] = (
     Path("/sys/fs/cgroup/memory.max"),

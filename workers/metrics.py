@@ -55,6 +55,10 @@ REFUSED_LISTS: Final = Counter(
 FAILURES: Final = Counter(
     "latentstream_failures", "Failures of Kafka or Redis that were retried.", ["system", "error"], registry=REGISTRY
 )
+# Since the group's coordinator last answered a heartbeat: a consumer that cannot reach Kafka meets no failure.
+KAFKA_SILENCE: Final = Gauge(
+    "latentstream_kafka_silence_seconds", "Age of Kafka's last answer to the consumer.", ["topic"], registry=REGISTRY
+)
 # Seconds each stage of a batch took, see STAGES.
 STAGE_SECONDS: Final = Histogram(
     "latentstream_stage_seconds",

@@ -63,7 +63,7 @@ class RecommenderSession:
         self._recommender = Recommender(
             self._settings, self._redis, self._consumer, dead_letters, serving.arms, popularity
         )
-        self._recommender.source.lag.publish(self._settings.kafka.interactions_topic)
+        self._recommender.source.lag.publish(self._settings.kafka.interactions_topic, self._consumer)
         self._queries = self._answer(serving, popularity)
         try:
             health.not_ready = None

@@ -84,7 +84,10 @@ make_prometheus() {
     # Only root may renew the lists, and others may not need to.
     if [ "$(id -u)" = 0 ]; then apt-get update -qq; fi
     # To install it would start a server with the machine.
-    (cd "$scratch" && apt-get download -qq -o APT::Sandbox::User="$(id -un)" prometheus)
+    if ! (cd "$scratch" && apt-get download -qq -o APT::Sandbox::User="$(id -un)" prometheus); then
+        echo "latentstream: without prometheus and promtool some tests are skipped; in CI they fail" >&2
+        return
+    fi
     dpkg-deb --extract "$scratch"/prometheus_*.deb "$scratch"
     install "$scratch/usr/bin/prometheus" "$scratch/usr/bin/promtool" .venv/bin
 }

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import json
 import math
+import os
 import re
 import shutil
+import signal
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -16,6 +18,7 @@ import pytest
 import redis
 from prometheus_client import generate_latest
 
+from deploy.local import stack
 from schemas.events import InteractionEvent
 from schemas.keys import Keys
 from schemas.settings import DriftSettings, Settings
@@ -32,16 +35,22 @@ SCALED: Final = {
     "LatentstreamLag": ("> 120", "> 2"),
     "LatentstreamRefusedWrites": ("> 5", "> 0"),
     "LatentstreamBackendFailing": ("> 0.01", "> 0"),
+    "LatentstreamKafkaSilent": ("> 120", "> 3"),
     "LatentstreamStaleIndex": ("> 60", "> 3"),
 }
 # Of the installed rules and dashboard, what a mistake in one of them looks like.
 BROKEN_ALERT: Final = ("LatentstreamDeadLetters", "increase(latentstream_dead_letters_total[", 'topic="item"')
 BROKEN_PANEL: Final = ("latentstream_lag_seconds", "latentstream_lag_second")
-PAUSE_MS: Final = 8_000
+PAUSE_MS: Final = 7_000
 
 
 def test_every_panel_has_data_and_every_alert_fires_by_the_fault_it_is_for(
-    watched: Settings, redis_client: redis.Redis, progress: Progress, world: World, tmp_path: Path
+    watched: Settings,
+    local_stack: Settings,
+    redis_client: redis.Redis,
+    progress: Progress,
+    world: World,
+    tmp_path: Path,
 ) -> None:
     keys, version = Keys(watched.redis.prefix), current(redis_client, watched)
     rules = ALERTS.read_text()
@@ -98,9 +107,15 @@ def test_every_panel_has_data_and_every_alert_fires_by_the_fault_it_is_for(
 
             redis_client.client_pause(PAUSE_MS, all=False)
             publish(watched, use.interactions())
-            fires("LatentstreamLag", "LatentstreamBackendFailing")
+            wait_until(lambda: server.query("latentstream_lag_seconds > 0.5"), "a batch hangs")
             redis_client.client_pause(PAUSE_MS, all=True)
-            fires("LatentstreamStaleIndex")
+            with kafka_stopped(local_stack):
+                fires(
+                    "LatentstreamLag",
+                    "LatentstreamBackendFailing",
+                    "LatentstreamKafkaSilent",
+                    "LatentstreamStaleIndex",
+                )
 
             def two_owners() -> None:
                 claim_all(redis_client, keys, watched)
@@ -115,7 +130,7 @@ def test_every_panel_has_data_and_every_alert_fires_by_the_fault_it_is_for(
             recommender.kill()
             fires("LatentstreamWorkerDown")
         assert alert_names(rules) - fired == set()
-        assert alert_names(broken(rules)) & fired == set()
+        assert alert_names(broken(rules)) - fired == {"Broken"}
 
 
 @pytest.fixture
@@ -227,6 +242,18 @@ def claim_all(client: redis.Redis, keys: Keys, settings: Settings) -> None:
     store = PositionStore(client, keys)
     for partition in range(settings.kafka.partitions):
         store.claim(keys.users(partition).position, 0)
+
+
+@contextmanager
+def kafka_stopped(local_stack: Settings) -> Iterator[None]:
+    """Let the broker stand still: it takes connections, and answers nothing."""
+    (pid,) = [service.pid for service in stack.status(local_stack) if service.name == "kafka"]
+    assert pid is not None
+    os.kill(pid, signal.SIGSTOP)
+    try:
+        yield
+    finally:
+        os.kill(pid, signal.SIGCONT)
 
 
 @contextmanager
