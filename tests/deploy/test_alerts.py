@@ -10,6 +10,7 @@ import pytest
 
 from tests.processes import REPOSITORY
 from tests.prometheus import ALERTS, alert_names, program
+from workers.cli.config import settings_in_force
 
 RULES = ALERTS.read_text()
 CASES = Path(__file__).with_name("alerts_test.yaml")
@@ -76,3 +77,4 @@ def test_the_explanations_name_settings_and_links_that_exist() -> None:
     assert set(re.findall(r"\(\.\./README\.md#([^)]+)\)", text)) <= known
     own = {heading.lower() for heading in re.findall(r"^### (\w+)$", text, re.MULTILINE)}
     assert set(re.findall(r"\(#([^)]+)\)", text)) <= own
+    assert set(re.findall(r"LATENTSTREAM_\w+", text)) <= {setting.name for setting in settings_in_force()}
