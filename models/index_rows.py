@@ -60,6 +60,11 @@ class IndexRows:
             return len(self._sealed) + len(self._delta)
 
     @property
+    def tombstones(self) -> int:
+        """Return the number of stale rows, without waiting for a search: one that just ends may make it inexact."""
+        return max(len(self._sealed) + len(self._delta) - self._live, 0)
+
+    @property
     def recall(self) -> float | None:
         """Return the share of the ten best sealed rows that a search finds, a mean; None where searches are exact."""
         approximate = self._sealed.approximate

@@ -252,6 +252,13 @@ class Settings(BaseSettings):
 
     home: Path = Field(DEFAULT_HOME, description="Local stack, default registry and downloaded data sets.")
     log_level: Literal["DEBUG", "INFO", "WARNING", "ERROR"] = Field("INFO", description="What workers log.")
+    log_format: Literal["auto", "json", "text"] = Field(
+        "auto", description="JSON lines or readable ones. auto: readable at a terminal."
+    )
+    tracing: bool = Field(
+        False,
+        description="Export traces with OpenTelemetry: needs latentstream[otel], and OTEL_EXPORTER_OTLP_ENDPOINT.",
+    )
     kafka: KafkaSettings = KafkaSettings()
     redis: RedisSettings = RedisSettings()
     events: EventSettings = EventSettings()

@@ -23,6 +23,7 @@ from workers.item_ids import ItemIds
 from workers.lookup import some_histories
 from workers.model_watch import Models
 from workers.profiles import all_profiles
+from workers.versions import trained_at
 
 _LOOK_S: Final = 0.01
 
@@ -115,6 +116,8 @@ class Preparation(Background):
                 if all(arm.catalogue.built for arm in arms):
                     break
         self.serving = Serving(self.target, Arms(arms, self.target.experiment), followers)
+        for arm in arms:
+            say_index(arm, followers[arm.version])
         self._ready.set()
 
     def check(self) -> None:
@@ -166,13 +169,30 @@ class Preparation(Background):
 
 
 def say_models(versions: Iterable[str]) -> None:
-    """Let the metrics name the models in use."""
+    """Let the metrics name the models in use, and say how old they are."""
     metrics.MODEL.clear()
+    metrics.MODEL_TRAINED.clear()
     for version in versions:
         metrics.MODEL.labels(version).set(1)
+        if (trained := trained_at(version)) is not None:
+            metrics.MODEL_TRAINED.labels(version).set(trained)
+
+
+def say_index(arm: Arm, follower: Follower) -> None:
+    """Let the metrics follow the index of a model that serves, or is about to."""
+    index = arm.catalogue.retrieval
+    metrics.INDEX_TOMBSTONES.labels(arm.version).set_function(lambda: index.tombstones)
+    metrics.INDEX_AGE_SECONDS.labels(arm.version).set_function(follower.age_s)
 
 
 def forget_metrics(version: str) -> None:
     """Drop the figures of a model that is not used any more."""
-    for gauge in (metrics.INDEX_ITEMS, metrics.INDEX_RECALL, metrics.INDEX_OFFSET, metrics.COVERAGE):
+    for gauge in (
+        metrics.INDEX_ITEMS,
+        metrics.INDEX_TOMBSTONES,
+        metrics.INDEX_AGE_SECONDS,
+        metrics.INDEX_RECALL,
+        metrics.INDEX_OFFSET,
+        metrics.COVERAGE,
+    ):
         gauge.remove_by_labels({"model": version})

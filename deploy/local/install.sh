@@ -1,7 +1,8 @@
 #!/usr/bin/env bash
-# What the Makefile needs on a machine: `install.sh venv | java | lock`.
+# What the Makefile needs on a machine: `install.sh venv | java | prometheus | lock`.
 #   venv  builds .venv with the versions in .ci/constraints.txt
 #   java  installs Java 17 or later and Maven where they are missing, as root on Debian or Ubuntu; else says how
+#   prometheus  takes prometheus and promtool, which tests ask, out of Debian's package into .venv; nothing is started
 #   lock  writes the newest versions that pyproject.toml allows to .ci/constraints.txt
 set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/../.."
@@ -70,6 +71,27 @@ make_java() {
     java_is_fit || fail "Java is still older than 17: choose a newer one with update-alternatives, or set JAVA_HOME"
 }
 
+make_prometheus() {
+    if [ -x .venv/bin/promtool ] || command -v promtool prometheus >/dev/null; then return; fi
+    if ! command -v apt-get >/dev/null; then
+        echo "latentstream: without prometheus and promtool on PATH some tests are skipped (brew install prometheus)" >&2
+        return
+    fi
+    echo "Taking prometheus and promtool out of Debian's package."
+    # Not local: the trap runs when the function has ended.
+    scratch=$(mktemp -d)
+    trap 'rm -rf "$scratch"' EXIT
+    # Only root may renew the lists, and others may not need to.
+    if [ "$(id -u)" = 0 ]; then apt-get update -qq; fi
+    # To install it would start a server with the machine.
+    if ! (cd "$scratch" && apt-get download -qq -o APT::Sandbox::User="$(id -un)" prometheus); then
+        echo "latentstream: without prometheus and promtool some tests are skipped; in CI they fail" >&2
+        return
+    fi
+    dpkg-deb --extract "$scratch"/prometheus_*.deb "$scratch"
+    install "$scratch/usr/bin/prometheus" "$scratch/usr/bin/promtool" .venv/bin
+}
+
 make_lock() {
     # Not local: the trap runs when the function has ended.
     scratch=$(mktemp -d)
@@ -85,6 +107,7 @@ make_lock() {
 case "${1:-}" in
     venv) make_venv ;;
     java) make_java ;;
+    prometheus) make_prometheus ;;
     lock) make_lock ;;
-    *) fail "usage: $0 venv | java | lock" ;;
+    *) fail "usage: $0 venv | java | prometheus | lock" ;;
 esac

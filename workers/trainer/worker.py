@@ -30,7 +30,8 @@ from workers.trainer.due import Due
 from workers.trainer.lease import Lease
 from workers.trainer.plan import Plan, PlanFile
 from workers.trainer.report import write_report
-from workers.training import UNFINISHED, end_offsets, read_topics, version_prefix
+from workers.training import UNFINISHED, end_offsets, read_topics
+from workers.versions import version_prefix
 
 log = structlog.get_logger()
 
@@ -170,6 +171,7 @@ def run_trainer(settings: Settings, stop: threading.Event) -> None:
     Raises:
         ConnectionFailed, Denied: what a person must repair.
     """
+    metrics.begin("trainer")
     with Health(settings.health) as health:
         connections.ensure_topics(settings)
         client = connections.redis_client(settings.redis)
@@ -186,7 +188,7 @@ def run_trainer(settings: Settings, stop: threading.Event) -> None:
                 backoff = FIRST_BACKOFF_S
             except (redis.RedisError, KafkaError, connections.ConnectionFailed) as error:
                 raise_if_denied(error)
-                metrics.FAILURES.labels(type(error).__name__).inc()
+                metrics.count_failure(error)
                 log.warning("retrying", error=type(error).__name__, reason=str(error), wait_s=backoff)
                 stop.wait(backoff)
                 backoff = min(2 * backoff, MAX_BACKOFF_S)
