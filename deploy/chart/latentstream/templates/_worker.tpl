@@ -1,0 +1,29 @@
+{{/* A Deployment that runs a worker. Given as {root, role, values}. */}}
+{{- define "latentstream.worker" -}}
+{{- $autoscaled := dig "autoscaling" "enabled" false .values -}}
+{{- if and (not $autoscaled) (gt (int (default 1 .values.replicas)) (int .root.Values.kafka.partitions)) }}
+{{- fail (printf "%s.replicas is %v, and kafka.partitions is %v: the others would have nothing to do" .role .values.replicas .root.Values.kafka.partitions) }}
+{{- end }}
+apiVersion: apps/v1
+kind: Deployment
+metadata:
+  name: {{ include "latentstream.name" .root }}-{{ .role }}
+  labels:
+    {{- include "latentstream.labels" . | nindent 4 }}
+spec:
+  {{- if not $autoscaled }}
+  replicas: {{ default 1 .values.replicas }}
+  {{- end }}
+  {{- with .values.rollout }}
+  strategy:
+    type: RollingUpdate
+    rollingUpdate: {maxUnavailable: {{ .maxUnavailable }}, maxSurge: {{ .maxSurge }}}
+  {{- else }}
+  strategy: {type: Recreate}
+  {{- end }}
+  selector:
+    matchLabels:
+      {{- include "latentstream.selector" . | nindent 6 }}
+  template:
+    {{- include "latentstream.pod" . | nindent 4 }}
+{{- end }}
