@@ -5,6 +5,12 @@
 {{- $redis := $root.Values.redis -}}
 - {name: LATENTSTREAM_HOME, value: /var/lib/latentstream}
 - {name: LATENTSTREAM_LOG_LEVEL, value: {{ $root.Values.logLevel }}}
+- {name: LATENTSTREAM_LOG_FORMAT, value: json}
+{{- if $root.Values.tracing.endpoint }}
+- {name: LATENTSTREAM_TRACING, value: "true"}
+- {name: OTEL_EXPORTER_OTLP_ENDPOINT, value: {{ $root.Values.tracing.endpoint }}}
+- {name: OTEL_SERVICE_NAME, value: {{ include "latentstream.name" $root }}-{{ .role }}}
+{{- end }}
 - {name: LATENTSTREAM_HEALTH__HOST, value: 0.0.0.0}
 - {name: LATENTSTREAM_HEALTH__PORT, value: "8080"}
 {{- with .values.stalledAfter }}
@@ -34,6 +40,9 @@
 - {name: LATENTSTREAM_REDIS__PREFIX, value: {{ $redis.prefix }}}
 {{- include "latentstream.tlsEnvironment" (dict "section" "REDIS" "tls" $redis.tls) }}
 {{- if eq .role "explorer" }}
+- {name: LATENTSTREAM_EXPLORER__HOST, value: 0.0.0.0}
+- {name: LATENTSTREAM_EXPLORER__PORT, value: "8080"}
+- {name: LATENTSTREAM_EXPLORER__NAMES, value: {{ .values.names | toJson | quote }}}
 - name: LATENTSTREAM_EXPLORER__TOKEN
   valueFrom: {secretKeyRef: {name: {{ required "explorer.tokenSecret is needed: the Secret with the token" .values.tokenSecret }}, key: {{ .values.tokenKey }}}}
 {{- end }}

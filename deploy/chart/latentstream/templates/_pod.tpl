@@ -1,10 +1,11 @@
-{{/* The pod of a role. Given as {root, role, values, command, liveness, grace}. */}}
+{{/* The pod of a role. Given as {root, role, values, args} and, for Jobs, restartPolicy. */}}
 {{- define "latentstream.pod" -}}
 {{- $root := .root -}}
 {{- $probes := $root.Values.probes -}}
 metadata:
+  # No version among them: a new chart with the same image restarts nothing.
   labels:
-    {{- include "latentstream.labels" . | nindent 4 }}
+    {{- include "latentstream.selector" . | nindent 4 }}
 spec:
   serviceAccountName: {{ include "latentstream.serviceAccount" $root }}
   automountServiceAccountToken: false
@@ -21,7 +22,7 @@ spec:
   {{- end }}
   securityContext:
     {{- include "latentstream.podSecurity" 10001 | nindent 4 }}
-  {{- include "latentstream.scheduling" . | nindent 2 }}
+  {{- include "latentstream.scheduling" . | indent 2 }}
   containers:
     - name: {{ .role }}
       image: {{ include "latentstream.image" (dict "root" $root "target" .values.target) }}
@@ -31,11 +32,10 @@ spec:
         {{- include "latentstream.environment" . | nindent 8 }}
       {{- with include "latentstream.environmentFrom" $root }}
       envFrom:
-        {{- . | nindent 8 }}
+        {{- . | indent 8 }}
       {{- end }}
       ports:
         - {name: http, containerPort: 8080}
-      {{- if ne .role "explorer" }}
       startupProbe:
         httpGet: {path: /live, port: http}
         periodSeconds: 5
@@ -46,11 +46,11 @@ spec:
         timeoutSeconds: 5
         failureThreshold: {{ $probes.failures }}
       readinessProbe:
-        httpGet: {path: /ready, port: http}
+        # The explorer waits for nothing before it answers.
+        httpGet: {path: {{ ternary "/live" "/ready" (eq .role "explorer") }}, port: http}
         periodSeconds: {{ $probes.periodSeconds }}
         timeoutSeconds: 5
         failureThreshold: {{ $probes.failures }}
-      {{- end }}
       resources:
         {{- toYaml .values.resources | nindent 8 }}
       securityContext:

@@ -1,4 +1,4 @@
-{{/* A Deployment that runs a worker. Given as {root, role, values}. */}}
+{{/* A Deployment that runs a worker. Given as {root, role, values, args}. */}}
 {{- define "latentstream.worker" -}}
 {{- $autoscaled := dig "autoscaling" "enabled" false .values -}}
 {{- if and (not $autoscaled) (gt (int (default 1 .values.replicas)) (int .root.Values.kafka.partitions)) }}
