@@ -105,7 +105,7 @@ def is_walled_in(manifests: Sequence[Manifest]) -> Iterator[str]:
         labels = spec["template"]["metadata"]["labels"]
         for direction in ("Ingress", "Egress"):
             if not any(
-                _selects(policy["podSelector"], labels) for policy in policies if direction in policy["policyTypes"]
+                selects(policy["podSelector"], labels) for policy in policies if direction in policy["policyTypes"]
             ):
                 yield f"{manifest['kind']} {manifest['metadata']['name']} has no network policy for {direction}"
 
@@ -174,7 +174,8 @@ def _target(scaled: Manifest) -> str:
     return str(scaled["spec"]["scaleTargetRef"]["name"])
 
 
-def _selects(selector: Manifest, labels: dict[str, str]) -> bool:
+def selects(selector: Manifest, labels: dict[str, str]) -> bool:
+    """Return whether a selector takes pods with these labels."""
     wanted = selector.get("matchLabels", {})
     return wanted.items() <= labels.items() and all(
         one["operator"] == "In" and labels.get(one["key"]) in one["values"]

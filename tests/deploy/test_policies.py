@@ -85,7 +85,7 @@ _BROKEN: Final[list[tuple[Policy, str, Break]]] = [
     (
         policies.is_walled_in,
         "one way",
-        lambda all: [one["spec"]["policyTypes"].remove("Egress") for one in of_kind(all, "NetworkPolicy")],
+        lambda all: [one["spec"].update(policyTypes=["Ingress"]) for one in of_kind(all, "NetworkPolicy")],
     ),
     (policies.scales_to_the_partitions, "too many", lambda all: _scaled(all).update(maxReplicaCount=17)),
     (

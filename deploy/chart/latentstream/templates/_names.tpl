@@ -17,13 +17,13 @@ app.kubernetes.io/managed-by: {{ .root.Release.Service }}
 helm.sh/chart: {{ .root.Chart.Name }}-{{ .root.Chart.Version }}
 {{- end }}
 
-{{/* Of all pods that run latentstream itself, whatever their role. */}}
-{{- define "latentstream.workers" -}}
+{{/* A selector of the pods of some roles, given as {root, roles}. */}}
+{{- define "latentstream.selectorOf" -}}
 matchLabels:
   app.kubernetes.io/name: latentstream
-  app.kubernetes.io/instance: {{ .Release.Name }}
+  app.kubernetes.io/instance: {{ .root.Release.Name }}
 matchExpressions:
-  - {key: app.kubernetes.io/component, operator: In, values: [encoder, recommender, trainer, explorer]}
+  - {key: app.kubernetes.io/component, operator: In, values: {{ .roles | toJson }}}
 {{- end }}
 
 {{/* The image of a target, given as {root, target}. */}}
@@ -44,20 +44,16 @@ matchExpressions:
 {{- default (printf "%s-registry" (include "latentstream.name" .)) .Values.registry.volume.existingClaim -}}
 {{- end }}
 
-{{- define "latentstream.kafkaCluster" -}}
-{{- include "latentstream.name" . }}-kafka
-{{- end }}
-
 {{/* How Kafka is reached: what the values say, or the cluster that the chart makes. YAML. */}}
 {{- define "latentstream.kafka" -}}
 {{- if .Values.kafkaCluster.enabled -}}
-{{- $cluster := include "latentstream.kafkaCluster" . -}}
-bootstrapServers: {{ $cluster }}-kafka-bootstrap:9093
+{{- $name := include "latentstream.name" . -}}
+bootstrapServers: {{ $name }}-kafka-bootstrap:9093
 securityProtocol: SASL_SSL
 createTopics: false
 replicationFactor: {{ .Values.kafkaCluster.replicationFactor }}
-sasl: {mechanism: SCRAM-SHA-512, username: {{ include "latentstream.name" . }}, secret: {{ include "latentstream.name" . }}, passwordKey: password}
-tls: {caSecret: {{ $cluster }}-cluster-ca-cert, caKey: ca.crt, certSecret: "", certKey: tls.crt, keyKey: tls.key}
+sasl: {mechanism: SCRAM-SHA-512, username: {{ $name }}, secret: {{ $name }}, passwordKey: password}
+tls: {caSecret: {{ $name }}-cluster-ca-cert, caKey: ca.crt, certSecret: "", certKey: tls.crt, keyKey: tls.key}
 {{- else -}}
 {{- $_ := required "kafka.bootstrapServers is needed: host:port of your brokers (or kafkaCluster.enabled=true, with the Strimzi operator)" .Values.kafka.bootstrapServers -}}
 {{- pick .Values.kafka "bootstrapServers" "securityProtocol" "createTopics" "replicationFactor" "sasl" "tls" | toYaml }}

@@ -10,6 +10,8 @@ spec:
   serviceAccountName: {{ include "latentstream.serviceAccount" $root }}
   automountServiceAccountToken: false
   enableServiceLinks: false
+  # Process 1 is deaf to SIGTERM until Python listens to it, which is after its imports: let it be another process.
+  shareProcessNamespace: true
   terminationGracePeriodSeconds: {{ .values.terminationGracePeriodSeconds }}
   {{- with $root.Values.image.pullSecrets }}
   imagePullSecrets:
