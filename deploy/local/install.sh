@@ -81,8 +81,11 @@ make_lock() {
         --report "$scratch/report.json" '.[dev,gpu,s3,gcs]'
     "$scratch/venv/bin/python" - "$scratch/report.json" >"$scratch/pins" <<'PYTHON'
 import json, sys
-found = [one["metadata"] for one in json.load(open(sys.argv[1]))["install"]]
-pins = [f"{one['name']}=={one['version']}" for one in found if one["name"] not in ("latentstream", "pip")]
+sys.path.insert(0, "deploy")
+from requirements import WITHOUT_GPU
+found = {one["metadata"]["name"]: one["metadata"]["version"] for one in json.load(open(sys.argv[1]))["install"]}
+found |= {other: found[name] for name, other in WITHOUT_GPU.items()}
+pins = [f"{name}=={version}" for name, version in found.items() if name not in ("latentstream", "pip")]
 print("\n".join(sorted(pins, key=str.lower)))
 PYTHON
     { grep '^#' .ci/constraints.txt; cat "$scratch/pins"; } >"$scratch/constraints"

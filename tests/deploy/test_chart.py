@@ -33,6 +33,7 @@ def test_helm_finds_nothing_to_say(chart: Chart, install: str) -> None:
         ("templates/account.yaml", "{{- if", "{{- iff"),
         ("templates/account.yaml", "latentstream.serviceAccount", "latentstream.account"),
         ("templates/account.yaml", "metadata:", "metadata: :"),
+        ("templates/NOTES.txt", ".Release.Name ", ".Values.release.name "),
         ("values.schema.json", '"enum"', '"enum" "const"'),
     ],
 )
