@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import re
 import shlex
 from collections.abc import Iterator
@@ -35,8 +36,8 @@ def test_there_are_commands() -> None:
 def test_a_stranger_can_follow(chart: Chart, directory: Path, command: str) -> None:
     words = shlex.split(command)
     assert words[2:4] == ["shop", str(CHART.relative_to(REPOSITORY))]
-    values = [word for option, word in zip(words, words[1:], strict=False) if option == "-f"]
-    sets = [word for option, word in zip(words, words[1:], strict=False) if option == "--set"]
+    values = [word for option, word in itertools.pairwise(words) if option == "-f"]
+    sets = [word for option, word in itertools.pairwise(words) if option == "--set"]
     files = [directory / value if value == "shop.yaml" else REPOSITORY / value for value in values]
     images = {
         container["image"]
