@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import shutil
 import subprocess
 from collections.abc import Mapping, Sequence
@@ -9,6 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
 
+import pytest
 import yaml
 
 from tests.processes import REPOSITORY
@@ -26,6 +28,16 @@ INSTALLS: Final[Mapping[str, Sequence[str]]] = {
 KUBERNETES: Final = "1.34.0"
 
 Manifest = dict[str, Any]
+
+
+def required(tools: Path) -> Path:
+    """Return the directory of the tools. Where it is missing a developer's tests are skipped, and CI fails."""
+    if not tools.is_dir():
+        reason = "Helm is not there, and NOTHING of the chart is checked: run `make deploy-check`, which fetches it"
+        if os.environ.get("CI") == "true":
+            pytest.fail(reason)
+        pytest.skip(reason)
+    return tools
 
 
 class Refused(Exception):  # noqa: N818 - what Helm did with the chart

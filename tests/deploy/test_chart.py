@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from tests.deploy.chart import INSTALLS, Chart, Manifest, Refused, of_kind
+from tests.deploy.chart import INSTALLS, Chart, Manifest, Refused, of_kind, required
 from tests.deploy.definitions import Definitions
 
 Rendered = dict[str, list[Manifest]]
@@ -108,6 +108,15 @@ def test_a_registry_on_a_volume_is_read_by_all_and_written_by_the_trainer(render
         if mount["name"] == "registry"
     }
     assert mounted == {"test-encoder": True, "test-recommender": True, "test-trainer": False}
+
+
+@pytest.mark.parametrize(("ci", "outcome"), [("true", pytest.fail.Exception), ("", pytest.skip.Exception)])
+def test_ci_cannot_do_without_the_tools(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, ci: str, outcome: type[BaseException]
+) -> None:
+    monkeypatch.setenv("CI", ci)
+    with pytest.raises(outcome, match="NOTHING of the chart is checked"):
+        required(tmp_path / "nowhere")
 
 
 def _name(manifest: Manifest) -> str:
