@@ -122,7 +122,7 @@ def test_a_value_that_a_worker_refuses_is_noticed(rendered: Rendered) -> None:
 def test_every_setting_can_be_set_through_the_chart(rendered: Rendered) -> None:
     """By a value of its own, or under `settings`, whose names the schema lists so that a misspelt one is refused."""
     schema: Any = json.loads((CHART / "values.schema.json").read_text())
-    listed = set(schema["$defs"]["settings"]["propertyNames"]["enum"])
+    listed = set(schema["definitions"]["settings"]["propertyNames"]["enum"])
     # The one section that the README gives as a whole.
     assert "LATENTSTREAM_MODEL__CONTENT" in listed
     listed.remove("LATENTSTREAM_MODEL__CONTENT")
@@ -136,7 +136,7 @@ def test_every_setting_can_be_set_through_the_chart(rendered: Rendered) -> None:
     # No install of the tests has a broker that asks for a certificate.
     own |= {"LATENTSTREAM_KAFKA__SSL_CERTFILE", "LATENTSTREAM_KAFKA__SSL_KEYFILE"}
     own.remove("LATENTSTREAM_RECOMMEND__K")  # An example of `settings`.
-    assert listed == set(_settings()) - own, "values.schema.json, $defs.settings, lists other names than there are"
+    assert listed == set(_settings()) - own, "values.schema.json, definitions.settings, lists other names than there are"
 
 
 def test_topics_are_as_workers_make_them(rendered: Rendered) -> None:
