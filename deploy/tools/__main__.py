@@ -8,7 +8,7 @@ from deploy.tools.fetch import ToolsMissing, fetch
 
 
 def main() -> int:
-    """Fetch the tools; on a developer's machine one that cannot be had is only said."""
+    """Fetch the tools, or say in one line what cannot be had."""
     try:
         fetch(lambda text: print(text, file=sys.stderr))
     except ToolsMissing as error:

@@ -7,8 +7,9 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import yaml
 
-from tests.deploy.chart import INSTALLS, Chart, Manifest, Refused, of_kind, required
+from tests.deploy.chart import CHART, INSTALLS, Chart, Manifest, Refused, of_kind, required
 from tests.deploy.definitions import Definitions
 
 Rendered = dict[str, list[Manifest]]
@@ -92,6 +93,14 @@ def test_a_wrong_value_is_noticed(
 def test_a_kind_that_nobody_knows_is_noticed(definitions: Definitions) -> None:
     assert definitions.problems({"apiVersion": "apps/v1", "kind": "Deploiment", "metadata": {"name": "x"}})
     assert definitions.problems({"apiVersion": "keda.sh/v2", "kind": "ScaledObject", "metadata": {"name": "x"}})
+
+
+def test_alerts_and_dashboard_arrive_as_they_are(rendered: Rendered) -> None:
+    """With braces that are Prometheus' and Grafana's, not Helm's."""
+    (rule,) = of_kind(rendered["production"], "PrometheusRule")
+    assert rule["spec"] == yaml.safe_load((CHART / "files" / "alerts.yaml").read_text())
+    (dashboard,) = of_kind(rendered["production"], "ConfigMap")
+    assert dashboard["data"]["latentstream.json"] == (CHART / "files" / "dashboard.json").read_text().rstrip("\n")
 
 
 def test_names_are_not_taken_twice(rendered: Rendered) -> None:

@@ -93,6 +93,16 @@ def test_the_cap_is_the_partitions_whatever_is_asked(chart: Chart) -> None:
     }
 
 
+def test_workers_can_be_taken_away(chart: Chart) -> None:
+    (encoder, *_) = of_kind(chart.install("dev", "encoder.replicas=0"), "Deployment")
+    assert (encoder["metadata"]["name"], encoder["spec"]["replicas"]) == ("test-encoder", 0)
+
+
+def test_topics_may_have_names_that_kubernetes_would_not_take(chart: Chart) -> None:
+    topics = of_kind(chart.install("dev", "kafka.topics.items=Shop_Items"), "KafkaTopic")
+    assert ("shop-items", "Shop_Items") in [(one["metadata"]["name"], one["spec"]["topicName"]) for one in topics]
+
+
 def test_gpus_are_asked_for_where_the_image_can_use_them(chart: Chart) -> None:
     containers = [pod["containers"][0] for pod in pods(chart.install("gpu")).values()]
     assert {one["name"]: "nvidia.com/gpu" in one["resources"]["limits"] for one in containers} == {

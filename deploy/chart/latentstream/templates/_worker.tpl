@@ -1,8 +1,9 @@
 {{/* A Deployment that runs a worker. Given as {root, role, values, args}. */}}
 {{- define "latentstream.worker" -}}
 {{- $autoscaled := dig "autoscaling" "enabled" false .values -}}
-{{- if and (not $autoscaled) (gt (int (default 1 .values.replicas)) (int .root.Values.kafka.partitions)) }}
-{{- fail (printf "%s.replicas is %v, and kafka.partitions is %v: the others would have nothing to do" .role .values.replicas .root.Values.kafka.partitions) }}
+{{- $replicas := dig "replicas" 1 .values | int -}}
+{{- if and (not $autoscaled) (gt $replicas (int .root.Values.kafka.partitions)) }}
+{{- fail (printf "%s.replicas is %d, and kafka.partitions is %v: the others would have nothing to do" .role $replicas .root.Values.kafka.partitions) }}
 {{- end }}
 apiVersion: apps/v1
 kind: Deployment
@@ -12,7 +13,7 @@ metadata:
     {{- include "latentstream.labels" . | nindent 4 }}
 spec:
   {{- if not $autoscaled }}
-  replicas: {{ default 1 .values.replicas }}
+  replicas: {{ $replicas }}
   {{- end }}
   {{- with .values.rollout }}
   strategy:
