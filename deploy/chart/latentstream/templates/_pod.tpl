@@ -9,6 +9,7 @@ metadata:
 spec:
   serviceAccountName: {{ include "latentstream.serviceAccount" $root }}
   automountServiceAccountToken: false
+  # Or Services of a release called latentstream would look like settings.
   enableServiceLinks: false
   # Process 1 is deaf to SIGTERM until Python listens to it, which is after its imports: let it be another process.
   shareProcessNamespace: true
