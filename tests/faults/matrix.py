@@ -72,7 +72,7 @@ def faults(versions: Sequence[str], other_shape: str) -> list[Fault]:
         Fault("Redis restored to an older state", server_faults.redis_restored, 20, 2, scope="servers"),
         Fault("Redis silent for 1 s", partial(server_faults.redis_slow, seconds=1), 20, scope="servers"),
         Fault("Redis silent for 10 s", partial(server_faults.redis_slow, seconds=10), 5, scope="servers"),
-        Fault("connections to Redis cut", server_faults.redis_cut, 50, 5, scope="servers"),
+        Fault("connections to Redis cut", server_faults.redis_cut, 50, 2, scope="servers"),
         Fault("Redis out of memory", server_faults.redis_full, 10, scope="servers"),
         Fault("topic of dead letters gone", server_faults.letters_impossible, 5, scope="servers"),
         Fault("topic truncated", topic_faults.truncated, 4, scope="own"),
@@ -115,7 +115,7 @@ def _worker_faults(role: Role) -> list[Fault]:
         Fault(f"zombie {role}: {point}", at(worker_faults.zombie, point=point), 5) for point in (worked, "commit ready")
     ]
     joins = [
-        Fault(f"{role}s come and go, {name}", at(worker_faults.join_or_leave), 30, 4, changes=changes)
+        Fault(f"{role}s come and go, {name}", at(worker_faults.join_or_leave), 30, 2, changes=changes)
         for name, changes in (("eager", {}), ("cooperative", _COOPERATIVE))
     ]
     return [
