@@ -235,6 +235,19 @@ class HealthSettings(Section):
     stalled_after_s: float = Field(120.0, gt=0, description="Without main-loop progress for so long: not live.")
 
 
+class ExplorerSettings(Section):
+    """The web page of `latentstream explore`. It only reads."""
+
+    host: str = Field("127.0.0.1", description="Address to listen on; another than this machine's own needs `token`.")
+    port: int = Field(8080, ge=0, le=65535, description="0 takes a free port, which is printed.")
+    token: Annotated[SecretStr, Field(min_length=16)] | None = Field(
+        None, description="Whoever opens the page must give it: at least 16 characters that nobody can guess."
+    )
+    names: list[str] = Field(
+        [], description="Host names under which browsers reach it, beside this machine's own. JSON."
+    )
+
+
 class Settings(BaseSettings):
     """All settings. ``latentstream config`` prints what is in force and where each value comes from."""
 
@@ -258,6 +271,7 @@ class Settings(BaseSettings):
     drift: DriftSettings = DriftSettings()
     trainer: TrainerSettings = TrainerSettings()
     health: HealthSettings = HealthSettings()
+    explorer: ExplorerSettings = ExplorerSettings()
 
     @field_validator("home")
     @classmethod

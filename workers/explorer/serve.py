@@ -1,0 +1,64 @@
+"""Starting the explorer."""
+
+from __future__ import annotations
+
+import socket
+from collections.abc import Callable
+
+import uvicorn
+
+from schemas.settings import Settings
+from workers import connections
+from workers.errors import Repairable
+from workers.explorer.app import Explorer
+from workers.explorer.guard import LOOPBACK, Token
+from workers.explorer.system import System
+
+# Pages keep their streams open; whoever stops the explorer does not wait for them.
+_CLOSE_AFTER_S = 1
+# Far more connections than pages are allowed streams.
+_MOST_CONNECTIONS = 1000
+
+
+class CannotServe(Repairable):
+    """The explorer may not, or cannot, listen as the settings say."""
+
+
+def serve(settings: Settings, say: Callable[[str], None]) -> None:
+    """Serve the explorer until SIGTERM or SIGINT; ``say`` is told where it is.
+
+    Raises:
+        CannotServe: without a token it would be open to others, or the port is taken.
+        ConnectionFailed: Redis does not answer.
+    """
+    explorer = settings.explorer
+    if explorer.token is None and explorer.host.lower() not in LOOPBACK:
+        raise CannotServe(
+            f"without a token everybody who reaches {explorer.host} could look at users and items: set "
+            "LATENTSTREAM_EXPLORER__TOKEN to at least 16 characters, or leave LATENTSTREAM_EXPLORER__HOST at 127.0.0.1"
+        )
+    client = connections.redis_client(settings.redis)
+    token = Token(explorer.token) if explorer.token is not None else None
+    listening = _listen(explorer.host, explorer.port)
+    port = listening.getsockname()[1]
+    shown = f"[{explorer.host}]" if ":" in explorer.host else explorer.host
+    say(f"The explorer is at http://{shown}:{port}/{' and asks for the token' if token else ''}. Ctrl-C ends it.")
+    config = uvicorn.Config(
+        Explorer(System(settings, client), token).application(),
+        log_level="warning",
+        access_log=False,
+        server_header=False,
+        limit_concurrency=_MOST_CONNECTIONS,
+        timeout_graceful_shutdown=_CLOSE_AFTER_S,
+    )
+    uvicorn.Server(config).run(sockets=[listening])
+
+
+def _listen(host: str, port: int) -> socket.socket:
+    try:
+        family = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0][0]
+        return socket.create_server((host, port), family=family, backlog=128)
+    except OSError as error:
+        raise CannotServe(
+            f"cannot listen on {host}:{port}: {error.strerror or error}. LATENTSTREAM_EXPLORER__HOST and …__PORT set it"
+        ) from error

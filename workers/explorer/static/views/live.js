@@ -1,0 +1,98 @@
+// What flows, now.
+
+import { chart } from "../charts.js";
+import { announce, card, h, heading, itemLink, pairs, problem, userLink } from "../dom.js";
+import { listen } from "../server.js";
+import { count, duration, rate, size, time } from "../words.js";
+
+const EVENTS = 14;
+
+export async function live(container, parameters, signal) {
+  const state = h("span", { class: "state" }, "connecting");
+  const problems = h("div", { role: "alert" });
+  const flows = [flow("Interactions", "users with a history"), flow("Items", "items stored")];
+  const delay = chart("Milliseconds from an interaction to its list, median and 95 %", ["median", "95 %"]);
+  const delayNow = h("p", { class: "big" }, "–");
+  const delayMore = h("p", { class: "quiet" }, "No interaction since this page was opened.");
+  const facts = h("div");
+  const events = h("tbody");
+  container.append(
+    h("div", { class: "title" }, heading("Live"), state),
+    problems,
+    h("div", { class: "cards" },
+      ...flows.map((one) => one.element),
+      card("Interaction to list", delayNow, delayMore, delay.element),
+      card("System", facts)),
+    card("Coming in",
+      h("div", { class: "scroll", tabindex: "0", role: "region", "aria-label": "Newest events" },
+        h("table", {}, h("caption", { class: "unseen" }, "The newest events, some of each partition"),
+          h("thead", {}, h("tr", {}, ...["Time", "User", "What", "Item"].map((name) => h("th", { scope: "col" }, name)))), events))));
+
+  function drawOnce(sample) {
+    problems.replaceChildren(...sample.problems.map((text) => problem(text)));
+    flows[0].draw(sample.interactions);
+    flows[1].draw(sample.items);
+    if (sample.event_to_list_ms) {
+      const { p50, p95, events: number } = sample.event_to_list_ms;
+      delayNow.textContent = `${Math.round(p50)} ms`;
+      delayMore.textContent = `median of the last ${count(number)}; 95 % within ${Math.round(p95)} ms`;
+      delay.draw();
+    }
+    facts.replaceChildren(pairs([
+      ["Model", sample.version ? h("a", { href: "/models" }, sample.version) : "none yet: latentstream train"],
+      sample.serving !== sample.version && ["Serving until all is encoded", sample.serving],
+      ["Dead letters", h("a", { href: "/dead-letters" }, count(sample.dead_letters || 0))],
+      ["Marked as anomalies", count(sample.anomalies || 0)],
+      ["Queries waiting", count(sample.queries_waiting)],
+      ["Redis memory", sample.memory_bytes === null ? "not told" : size(sample.memory_bytes)],
+    ]));
+  }
+
+  function take(sample) {
+    if (sample.interactions) flows[0].take(sample.at, sample.interactions);
+    if (sample.items) flows[1].take(sample.at, sample.items);
+    if (sample.event_to_list_ms) delay.add(sample.at, [sample.event_to_list_ms.p50, sample.event_to_list_ms.p95]);
+    events.prepend(...sample.recent.map((event) => h("tr", {},
+      h("td", { class: "number" }, time(event.at)),
+      h("td", {}, event.user_id ? userLink(event.user_id) : ""),
+      h("td", {}, event.kind),
+      h("td", {}, itemLink(event.item_id)))));
+    while (events.children.length > EVENTS) events.lastChild.remove();
+  }
+
+  let newest = null;
+  let due = false;
+  listen("/api/live", null, signal, (sample) => {
+    take(sample);
+    newest = sample;
+    if (due) return;
+    due = true;
+    // What comes at once, as the past does at the beginning, is drawn once.
+    requestAnimationFrame(() => { due = false; drawOnce(newest); container.dataset.at = newest.at; });
+  }, (standing) => {
+    state.textContent = standing ? "live" : "reconnecting";
+    state.className = standing ? "state on" : "state";
+    if (!standing) announce("The connection is lost; it is tried again.");
+  });
+}
+
+function flow(title, what) {
+  const rates = chart(`${title} a second: coming in, and processed`, ["in", "processed"]);
+  const now = h("p", { class: "big" }, "–");
+  const facts = h("div");
+  return {
+    element: card(title, now, h("p", { class: "legend" }, h("span", { class: "key-0" }, "in"), h("span", { class: "key-1" }, "processed")), rates.element, facts),
+    take(at, own) { rates.add(at, [own.in_per_s, own.out_per_s]); },
+    draw(own) {
+      if (!own) return;
+      now.replaceChildren(rate(own.out_per_s), h("small", {}, " processed a second"));
+      const behind = own.lag === null ? "not known" : own.lag ? `${count(own.lag)}, for ${duration(own.lag_s)}` : "nothing";
+      facts.replaceChildren(pairs([
+        ["Waiting", behind],
+        [what[0].toUpperCase() + what.slice(1), count(own.stored)],
+        ["Events on the topic", `${count(own.events)} in ${own.partitions}`],
+      ]));
+      rates.draw(rate);
+    },
+  };
+}
