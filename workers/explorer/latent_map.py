@@ -31,9 +31,9 @@ MOST_POINTS: Final = 1_000_000
 FOUND: Final = 50
 _BUCKETS_AT_A_TIME: Final = 64
 _LOOK_S: Final = 2.0
-# It is laid out anew when so much has come or gone, and not more often than that.
+# It is laid out anew when so much has come or gone, and in a small share of the time.
 _CHANGED_SHARE: Final = 0.01
-_ANEW_AFTER_S: Final = 30.0
+_REST: Final = 20
 
 
 class MapChanged(NotHere):
@@ -70,6 +70,7 @@ class _Drawn(NamedTuple):
     places: NDArray[np.float32]  # [n, 2]
     colours: Colours
     counted: int
+    took_s: float
 
 
 class LatentMap(Background):
@@ -151,7 +152,7 @@ class LatentMap(Background):
         count = sum(ids for ids, _ in rows)
         drawn = self._drawn
         if drawn is not None and drawn.state.model == version:
-            young = time.time() - drawn.state.made_at < _ANEW_AFTER_S
+            young = time.time() - drawn.state.made_at < _REST * drawn.took_s
             if abs(count - drawn.counted) <= _CHANGED_SHARE * count or young:
                 return
         self._version = version
@@ -164,6 +165,7 @@ class LatentMap(Background):
             self._drawn, self._problem = made, ""
 
     def _draw(self, version: str, own_codec: Codec, buckets: dict[ItemKeys, int], count: int) -> _Drawn | None:
+        began = time.monotonic()
         ids: list[str] = []
         packed: list[NDArray[np.uint8]] = []
         colours = Colours()
@@ -188,7 +190,15 @@ class LatentMap(Background):
         colours.finish(order)
         state = State(secrets.token_hex(8), version, len(ids), time.time(), 0.0, _view(places_of), colours.scales())
         listed = order.tolist()
-        return _Drawn(state, [ids[at] for at in listed], colours.titles(listed), places_of, colours, count)
+        return _Drawn(
+            state,
+            [ids[at] for at in listed],
+            colours.titles(listed),
+            places_of,
+            colours,
+            count,
+            time.monotonic() - began,
+        )
 
     def _stored(self, buckets: dict[ItemKeys, int]) -> Iterator[tuple[list[str], list[bytes], list[bytes]]]:
         """Yield ids, code records and attributes, some buckets at a time."""
