@@ -1,6 +1,6 @@
 // Which view stands in the page is in the address.
 
-import { h, problem } from "./dom.js";
+import { h, problem, visible } from "./dom.js";
 import { live } from "./views/live.js";
 
 const VIEWS = {
@@ -22,7 +22,7 @@ export async function show({ focus = true } = {}) {
   const { signal } = leaving;
   const view = VIEWS[location.pathname] || VIEWS["/"];
   const parameters = Object.fromEntries(new URLSearchParams(location.search));
-  document.title = `${parameters.id ? `${parameters.id}: ` : ""}${view.title}: latentstream`;
+  document.title = `${parameters.id ? `${visible(parameters.id)}: ` : ""}${view.title}: latentstream`;
   for (const link of document.querySelectorAll("nav a")) {
     if (link.pathname === location.pathname) link.setAttribute("aria-current", "page");
     else link.removeAttribute("aria-current");

@@ -5,7 +5,7 @@
 // drawn anew when the hand rests or the edge of the drawing comes into sight. The drawing is larger than what is seen.
 
 const VERTEX = `#version 300 es
-in vec2 place; in float level; uniform vec2 middle; uniform vec2 scale; uniform float size; uniform highp sampler2D palette;
+in vec2 place; in float level; uniform vec2 middle; uniform vec2 scale; uniform mediump float size; uniform highp sampler2D palette;
 out vec4 colour;
 void main() {
   gl_Position = vec4((place - middle) * scale, 0.0, 1.0);
@@ -13,8 +13,11 @@ void main() {
   colour = texelFetch(palette, ivec2(int(level), 0), 0);
 }`;
 const FRAGMENT = `#version 300 es
-precision mediump float; in vec4 colour; out vec4 shown;
-void main() { shown = colour; }`;
+precision mediump float; in vec4 colour; uniform float size; out vec4 shown;
+void main() {
+  if (size > 3.5 && length(gl_PointCoord - 0.5) > 0.5) discard;
+  shown = colour;
+}`;
 const MARGIN = 0.25;
 const FRAME_MS = 8;
 const REST_MS = 120;
@@ -167,8 +170,8 @@ export class Scatter {
 
   #size() {
     const zoomed = Math.sqrt(this.home ? this.home.half / this.view.half : 1);
-    const crowded = this.count > 300000 ? 1.5 : this.count > 30000 ? 2.2 : 4;
-    return Math.min(Math.max(crowded * zoomed, 1), 9) * this.ratio;
+    const crowded = this.count > 300000 ? 1.5 : this.count > 30000 ? 2.2 : this.count > 3000 ? 4 : 7;
+    return Math.min(Math.max(crowded * zoomed, 1), 12) * this.ratio;
   }
 
   #fit() {

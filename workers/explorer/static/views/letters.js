@@ -31,7 +31,7 @@ export async function letters(container, { reason, topic }, signal) {
         h("div", {}, h("strong", {}, isolated(letter.reason)), h("div", {}, isolated(letter.message))),
         h("div", {}, isolated(letter.topic), ` ${letter.partition} ${letter.offset}`, h("div", {}, command(letter.show))),
         letter.key === null ? "null" : isolated(letter.key),
-        letter.value_start === null ? "null" : h("details", {}, h("summary", {}, `${count(letter.value_bytes)} bytes`), h("code", {}, visible(letter.value_start))),
+        letter.value_start === null ? "null" : h("details", {}, h("summary", {}, plural(letter.value_bytes, "byte")), h("code", {}, visible(letter.value_start))),
       ]))));
 }
 

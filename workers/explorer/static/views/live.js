@@ -3,7 +3,7 @@
 import { chart } from "../charts.js";
 import { announce, card, h, heading, itemLink, pairs, problem, userLink } from "../dom.js";
 import { listen } from "../server.js";
-import { count, duration, rate, size, time } from "../words.js";
+import { count, duration, plural, rate, size, time } from "../words.js";
 
 const EVENTS = 14;
 
@@ -53,7 +53,7 @@ export async function live(container, parameters, signal) {
     if (sample.items) flows[1].take(sample.at, sample.items);
     if (sample.event_to_list_ms) delay.add(sample.at, [sample.event_to_list_ms.p50, sample.event_to_list_ms.p95]);
     events.prepend(...sample.recent.map((event) => h("tr", {},
-      h("td", { class: "number" }, time(event.at)),
+      h("td", {}, time(event.at)),
       h("td", {}, event.user_id ? userLink(event.user_id) : ""),
       h("td", {}, event.kind),
       h("td", {}, itemLink(event.item_id)))));
@@ -86,11 +86,11 @@ function flow(title, what) {
     draw(own) {
       if (!own) return;
       now.replaceChildren(rate(own.out_per_s), h("small", {}, " processed a second"));
-      const behind = own.lag === null ? "not known" : own.lag ? `${count(own.lag)}, for ${duration(own.lag_s)}` : "nothing";
+      const behind = own.lag === null ? "not known" : !own.lag ? "nothing" : own.lag_s < 1 ? count(own.lag) : `${count(own.lag)}, for ${duration(own.lag_s)}`;
       facts.replaceChildren(pairs([
         ["Waiting", behind],
         [what[0].toUpperCase() + what.slice(1), count(own.stored)],
-        ["Events on the topic", `${count(own.events)} in ${own.partitions}`],
+        ["Events on the topic", `${count(own.events)} in ${plural(own.partitions, "partition")}`],
       ]));
       rates.draw(rate);
     },

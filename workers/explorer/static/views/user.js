@@ -22,8 +22,8 @@ export async function user(container, { id, profile }, signal) {
   container.append(
     h("div", { class: "title" }, heading("User ", isolated(id)), finder("/user", "User id", id)), facts,
     h("div", { class: "columns" },
-      h("div", {}, card("List", lists), card("Changes, live", changes)),
-      h("div", {}, card("History", history))),
+      h("div", {}, card("List", lists)),
+      h("div", {}, card("Changes, live", changes), card("History", history))),
     card("Why these items", asking("Explain the list", () => explain(id, profile, why, signal)), why),
     card("What the last interactions changed", h("div", { class: "buttons" }, LASTS.map((last) =>
       asking(last === 1 ? "The last one" : `The last ${last}`, () => compare(id, last, effect, signal)))), effect));
