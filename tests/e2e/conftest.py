@@ -18,7 +18,7 @@ from schemas.events import InteractionEvent, ItemEvent, encode
 from schemas.keys import Keys
 from schemas.records import CodeRecord
 from schemas.settings import Settings
-from tests.e2e.world import World, make_world
+from tests.e2e.world import World
 from tests.processes import environment
 from workers import connections
 from workers.lookup import current_version, find_item
@@ -99,11 +99,6 @@ class Progress:
         self._consumer.close(timeout_ms=1000)
 
 
-@pytest.fixture(scope="session")
-def world() -> World:
-    return make_world()
-
-
 def train_world(world: World, directory: Path, seed: int = 0) -> str:
     """Train on the world from files, by the command line, into ``directory/models``; return the version."""
     files: dict[str, Sequence[ItemEvent | InteractionEvent]] = {
@@ -123,14 +118,6 @@ def train_world(world: World, directory: Path, seed: int = 0) -> str:
     assert done.returncode == 0, done.stderr
     (version,) = set(registry.versions()) - before
     return version
-
-
-@pytest.fixture(scope="session")
-def trained(world: World, tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, str]:
-    """Return the registry of a model that was trained on the world, and its version."""
-    directory = tmp_path_factory.mktemp("trained")
-    version = train_world(world, directory)
-    return directory / "models", version
 
 
 @pytest.fixture

@@ -15,13 +15,11 @@ from kafka import KafkaProducer
 from schemas.events import InteractionEvent, ItemEvent
 from schemas.keys import Keys
 from schemas.settings import Settings
-from tests.e2e.conftest import Progress, publish, trained, world
-from tests.e2e.world import World, make_world
+from tests.e2e.conftest import Progress, publish
+from tests.e2e.world import World
 from tests.explorer.browser import Page, browser, explorer
 from tests.processes import worker_process
 from workers import connections
-
-__all__ = ["trained", "world"]
 
 # An id and a title as somebody would choose them who wants to see how far they get.
 HOSTILE: Final = "<img src=x onerror=alert(1)>/../?id=1&x#\u202e\"'"
@@ -46,7 +44,7 @@ class Running(NamedTuple):
 
 @pytest.fixture(scope="session")
 def running(
-    local_stack: Settings, trained: tuple[Path, str], tmp_path_factory: pytest.TempPathFactory
+    local_stack: Settings, world: World, trained: tuple[Path, str], tmp_path_factory: pytest.TempPathFactory
 ) -> Iterator[Running]:
     registry, version = trained
     name = f"x{uuid.uuid4().hex[:12]}"
@@ -68,7 +66,6 @@ def running(
             "recommend": {"profiles": {"short": {"k": 5}}},
         }
     )
-    world = make_world()
     odd = ItemEvent(item_id=ODD, features=[30.0, -30, 30, -30, 30, -30, 30])
     hostile = ItemEvent(item_id=HOSTILE, features=world.items[0].features, attributes={"title": HOSTILE_TITLE})
     with ExitStack() as stack:

@@ -14,6 +14,7 @@ from starlette.responses import PlainTextResponse
 from starlette.routing import Route
 
 from schemas.settings import ExplorerSettings, Settings
+from workers.cli import settings_errors
 from workers.explorer.app import _own_page
 from workers.explorer.guard import COOKIE, Guard, Token, host_name
 from workers.explorer.serve import CannotServe, serve
@@ -34,7 +35,7 @@ class Visitor:
         self._transport = httpx.ASGITransport(Guard(inner, ["explorer.example"], token))
         self._base = f"http://{host}"
 
-    def get(self, path: str, headers: Mapping[str, str | bytes] | None = None) -> httpx.Response:
+    def get(self, path: str, headers: Mapping[str, str] | None = None) -> httpx.Response:
         async def ask() -> httpx.Response:
             async with httpx.AsyncClient(transport=self._transport, base_url=self._base) as client:
                 raw = {
@@ -63,8 +64,8 @@ def test_with_a_token_nothing_is_answered_without_it() -> None:
         refused = visitor.get(path)
         assert refused.status_code == 401
         assert "seen" not in refused.text
-    for wrong in ("", "Bearer ", "Bearer wrong", f"Basic {TOKEN}", f"Bearer {TOKEN}x", "Bearer \u00fc"):
-        assert visitor.get("/api/user", headers={"authorization": wrong.encode("latin-1")}).status_code == 401
+    for wrong in ("", "Bearer ", "Bearer wrong", f"Basic {TOKEN}", f"Bearer {TOKEN}x"):
+        assert visitor.get("/api/user", {"authorization": wrong}).status_code == 401
     assert visitor.get("/live").text == "live\n"
 
 
@@ -123,5 +124,8 @@ def test_without_a_token_it_is_for_this_machine_only() -> None:
 def test_a_short_token_is_refused_and_never_shown() -> None:
     with pytest.raises(ValidationError) as refused:
         ExplorerSettings.model_validate({"token": "hunter2"})
-    assert "hunter2" not in str(refused.value)
+    assert (
+        settings_errors(refused.value)
+        == "LATENTSTREAM_TOKEN: Value should have at least 16 items after validation, not 7"
+    )
     assert "hunter2hunter2hunter2" not in repr(ExplorerSettings.model_validate({"token": "hunter2hunter2hunter2"}))
