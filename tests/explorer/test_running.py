@@ -20,6 +20,7 @@ from selenium.webdriver import ActionChains
 from schemas.documents import Recommendations
 from schemas.events import InteractionEvent
 from schemas.keys import Keys
+from tests.e2e.conftest import publish
 from tests.explorer.browser import Page
 from tests.explorer.conftest import BAD_VALUE, HOSTILE, HOSTILE_TITLE, ODD, Running
 from workers.lookup import find_histories
@@ -290,6 +291,7 @@ def test_accessible_and_never_wider_than_the_screen(page: Page, running: Running
         found = axe.run(page)
         told = [(one["id"], [node["html"][:120] for node in one["nodes"][:3]]) for one in found["violations"]]
         assert told == [], f"{view}, {scheme}"
+        assert len(found["passes"]) > 10
         page.width(400)
         wide = "return document.documentElement.scrollWidth - document.documentElement.clientWidth"
         assert page.execute_script(wide) == 0, view
@@ -303,9 +305,9 @@ def test_views_stand_under_load(page: Page, running: Running) -> None:
 
     def load() -> None:
         while not done.is_set():
-            number = len(sent)
-            running.publish(InteractionEvent(user_id=str(number % 200 + 1), item_id=str(number % 299 + 1)))
-            sent.append(number)
+            some = [len(sent) + place for place in range(100)]
+            publish(running.settings, [InteractionEvent(str(one % 200 + 1), str(one % 299 + 1)) for one in some])
+            sent.extend(some)
 
     thread = threading.Thread(target=load, daemon=True)
     thread.start()
@@ -315,4 +317,4 @@ def test_views_stand_under_load(page: Page, running: Running) -> None:
     finally:
         done.set()
         thread.join(30)
-    assert len(sent) > 20
+    assert len(sent) > 500

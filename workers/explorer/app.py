@@ -92,6 +92,8 @@ class Explorer:
         self._originals = items.Originals(system)
         self._kept = Kept()
         self._streams = 0
+        # Streams end by themselves once it is set.
+        self.closing = False
 
     def application(self) -> ASGIApp:
         """Return the whole application, guarded."""
@@ -174,7 +176,7 @@ class Explorer:
             self._streams += 1
             try:
                 spoke_at = time.monotonic()
-                while True:
+                while not self.closing:
                     found = news()
                     if found:
                         yield b"".join(b"data: " + data + b"\n\n" for data in found)

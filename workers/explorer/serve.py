@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import socket
 from collections.abc import Callable
+from types import FrameType
 
 import uvicorn
 
@@ -14,8 +15,8 @@ from workers.explorer.app import Explorer
 from workers.explorer.guard import LOOPBACK, Token
 from workers.explorer.system import System
 
-# Pages keep their streams open; whoever stops the explorer does not wait for them.
-_CLOSE_AFTER_S = 1
+# Whoever stops it waits no longer for what is being answered.
+_CLOSE_AFTER_S = 5
 # Far more connections than pages are allowed streams.
 _MOST_CONNECTIONS = 1000
 
@@ -43,15 +44,28 @@ def serve(settings: Settings, say: Callable[[str], None]) -> None:
     port = listening.getsockname()[1]
     shown = f"[{explorer.host}]" if ":" in explorer.host else explorer.host
     say(f"The explorer is at http://{shown}:{port}/{' and asks for the token' if token else ''}. Ctrl-C ends it.")
+    made = Explorer(System(settings, client), token)
     config = uvicorn.Config(
-        Explorer(System(settings, client), token).application(),
+        made.application(),
         log_level="warning",
         access_log=False,
         server_header=False,
         limit_concurrency=_MOST_CONNECTIONS,
         timeout_graceful_shutdown=_CLOSE_AFTER_S,
     )
-    uvicorn.Server(config).run(sockets=[listening])
+    _Server(config, made).run(sockets=[listening])
+
+
+class _Server(uvicorn.Server):
+    """Ends the streams on a signal: it would wait for them, and they for news."""
+
+    def __init__(self, config: uvicorn.Config, explorer: Explorer) -> None:
+        super().__init__(config)
+        self._explorer = explorer
+
+    def handle_exit(self, sig: int, frame: FrameType | None) -> None:
+        self._explorer.closing = True
+        super().handle_exit(sig, frame)
 
 
 def _listen(host: str, port: int) -> socket.socket:
