@@ -246,6 +246,9 @@ class ExplorerSettings(Section):
     names: list[str] = Field(
         [], description="Host names under which browsers reach it, beside this machine's own. JSON."
     )
+    workers: list[str] = Field(
+        [], description="host:port of the health server of workers whose metrics it shows. JSON."
+    )
 
 
 class Settings(BaseSettings):

@@ -128,6 +128,12 @@ class WorkerProcess:
             with error:
                 return error.code, error.read().decode()
 
+    @property
+    def port(self) -> int:
+        """The port of the health server of a worker that is ready."""
+        assert self._port is not None
+        return self._port
+
     def metric(self, name: str, **labels: str) -> float:
         """Return the sum of a metric over all samples that have ``labels``, 0 where there is none."""
         families = text_string_to_metric_families(self.get("/metrics")[1])

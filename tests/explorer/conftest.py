@@ -14,7 +14,7 @@ from kafka import KafkaProducer
 
 from schemas.events import InteractionEvent, ItemEvent
 from schemas.keys import Keys
-from schemas.settings import Settings
+from schemas.settings import ExplorerSettings, Settings
 from tests.e2e.conftest import Progress, publish
 from tests.e2e.world import World
 from tests.explorer.browser import Page, browser, explorer
@@ -73,7 +73,7 @@ def running(
         connections.ensure_topics(settings)
         client.hset(Keys(name).model, "version", version)
         stack.enter_context(worker_process(settings, "encoder"))
-        stack.enter_context(worker_process(settings, "recommender"))
+        recommender = stack.enter_context(worker_process(settings, "recommender"))
         publish(settings, [*world.items, odd, hostile, *world.interactions])
         producer: KafkaProducer = connections.producer(settings)
         producer.send(settings.kafka.items_topic, key=b"bad", value=BAD_VALUE).get(30)
@@ -81,7 +81,8 @@ def running(
         progress = Progress(settings, client)
         progress.wait()
         progress.close()
-        base = stack.enter_context(explorer(settings))
+        workers = ExplorerSettings(workers=[f"127.0.0.1:{recommender.port}", "127.0.0.1:1"])
+        base = stack.enter_context(explorer(settings.model_copy(update={"explorer": workers})))
         yield Running(settings, client, base, version, world)
 
 

@@ -66,7 +66,7 @@ def test_with_a_token_nothing_is_answered_without_it() -> None:
         assert "seen" not in refused.text
     for wrong in ("", "Bearer ", "Bearer wrong", f"Basic {TOKEN}", f"Bearer {TOKEN}x"):
         assert visitor.get("/api/user", {"authorization": wrong}).status_code == 401
-    assert visitor.get("/live").text == "live\n"
+    assert visitor.get("/live").text == "seen /live"
 
 
 def test_the_token_and_the_cookie_open_it() -> None:

@@ -196,6 +196,9 @@ def test_live_shows_counts_and_what_comes_in(page: Page, running: Running) -> No
     running.publish(InteractionEvent(user_id="live-viewer", item_id="7", kind="buy"))
     page.wait(lambda: "live-viewer" in page.all("tbody a"), "the event is shown")
     page.wait_for("median of the last")
+    page.wait(lambda: len(page.all("details summary")) == 2, "both workers are listed")
+    page.wait_for("event to list seconds, mean")
+    assert "Connection refused" in page.all("details summary")[1]
 
 
 def test_user_and_a_new_interaction_of_his(page: Page, running: Running) -> None:

@@ -18,7 +18,14 @@ import redis
 from kafka.errors import KafkaError
 from starlette.applications import Starlette
 from starlette.requests import Request
-from starlette.responses import FileResponse, HTMLResponse, RedirectResponse, Response, StreamingResponse
+from starlette.responses import (
+    FileResponse,
+    HTMLResponse,
+    PlainTextResponse,
+    RedirectResponse,
+    Response,
+    StreamingResponse,
+)
 from starlette.routing import BaseRoute, Mount, Route
 from starlette.staticfiles import StaticFiles
 from starlette.types import ASGIApp
@@ -30,9 +37,10 @@ from schemas.keys import PROFILE_NAME
 from workers.errors import Repairable
 from workers.explorer import items, letters, questions, versions
 from workers.explorer.bundles import NotHere
-from workers.explorer.guard import COOKIE, LOGIN, REPORT_POLICY, Guard, Token
+from workers.explorer.guard import COOKIE, LIVE, LOGIN, REPORT_POLICY, Guard, Token
 from workers.explorer.latent_map import LatentMap
 from workers.explorer.live import Live
+from workers.explorer.scrapes import Scrapes
 from workers.explorer.system import System
 from workers.explorer.users import Users
 from workers.refusals import denial
@@ -89,6 +97,8 @@ class Explorer:
         self._live = Live(system)
         self._users = Users(system)
         self._map = LatentMap(system)
+        self._scrapes = Scrapes(system.settings.explorer.workers)
+        self._backgrounds = (self._live, self._users, self._map, self._scrapes)
         self._originals = items.Originals(system)
         self._kept = Kept()
         self._streams = 0
@@ -98,7 +108,9 @@ class Explorer:
     def application(self) -> ASGIApp:
         """Return the whole application, guarded."""
         get = {
+            LIVE: self._alive,
             "/api/live": self._stream_live,
+            "/api/workers": self._workers,
             "/api/user": self._user,
             "/api/user/stream": self._stream_user,
             "/api/user/why": self._why,
@@ -131,10 +143,11 @@ class Explorer:
     @asynccontextmanager
     async def _lifespan(self, app: Starlette) -> AsyncIterator[None]:  # noqa: ARG002
         self._limit = anyio.CapacityLimiter(_AT_ONCE)
-        for background in (self._live, self._users, self._map):
+        self._patient = anyio.CapacityLimiter(_AT_ONCE)
+        for background in self._backgrounds:
             background.start()
         yield
-        for background in (self._live, self._users, self._map):
+        for background in self._backgrounds:
             await anyio.to_thread.run_sync(background.close)
 
     async def _run(self, function: Callable[..., _Value], *arguments: Any) -> _Value:
@@ -143,7 +156,19 @@ class Explorer:
     async def _answer(self, function: Callable[..., Any], *arguments: Any) -> Response:
         return _json(await self._run(function, *arguments))
 
+    async def _waited_for(self, function: Callable[..., Any], *arguments: Any) -> Response:
+        """Answer what Kafka or a recommender may take seconds for, without keeping the others from being answered."""
+        return _json(await anyio.to_thread.run_sync(function, *arguments, limiter=self._patient))
+
     # Live
+
+    async def _alive(self, request: Request) -> Response:  # noqa: ARG002
+        for background in self._backgrounds:
+            background.check()
+        return PlainTextResponse("live\n")
+
+    async def _workers(self, request: Request) -> Response:  # noqa: ARG002
+        return _json(self._scrapes.workers())
 
     async def _stream_live(self, request: Request) -> Response:  # noqa: ARG002
         seen = 0
@@ -199,7 +224,7 @@ class Explorer:
         profile = request.query_params.get("profile")
         if profile is not None and not PROFILE_NAME.fullmatch(profile):
             raise BadRequest("that cannot be the name of a profile")
-        return await self._answer(questions.why, self._system, _identifier(request), profile)
+        return await self._waited_for(questions.why, self._system, _identifier(request), profile)
 
     async def _changes(self, request: Request) -> Response:
         user_id, last = _identifier(request), _number(request, "last", 1, 50)
@@ -207,7 +232,7 @@ class Explorer:
         def changes() -> questions.Changed:
             return questions.last_changed(self._system, self._users.history(user_id), last)
 
-        return await self._answer(changes)
+        return await self._waited_for(changes)
 
     # Items
 
@@ -228,13 +253,13 @@ class Explorer:
         return found
 
     async def _near(self, request: Request) -> Response:
-        return await self._answer(questions.near, self._system, _identifier(request))
+        return await self._waited_for(questions.near, self._system, _identifier(request))
 
     async def _reconstruction(self, request: Request) -> Response:
-        return await self._answer(questions.reconstruction, self._system, _identifier(request))
+        return await self._waited_for(questions.reconstruction, self._system, _identifier(request))
 
     async def _original(self, request: Request) -> Response:
-        return await self._answer(self._originals.find, await self._stored(request))
+        return await self._waited_for(self._originals.find, await self._stored(request))
 
     # The map
 
@@ -261,7 +286,7 @@ class Explorer:
 
     async def _letters(self, request: Request) -> Response:  # noqa: ARG002
         make = partial(letters.read_letters, self._system.settings)
-        return await self._answer(self._kept.get, "letters", _LETTERS_KEPT_S, make)
+        return await self._waited_for(self._kept.get, "letters", _LETTERS_KEPT_S, make)
 
     async def _models(self, request: Request) -> Response:  # noqa: ARG002
         make = partial(versions.read_models, self._system)

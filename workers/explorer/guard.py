@@ -60,7 +60,7 @@ class Token:
 class Guard:
     """Stands before the whole application.
 
-    ``/live`` alone answers anybody: it tells whoever restarts containers that there is a process, and nothing else.
+    ``/live`` alone is for anybody: it tells whoever restarts containers that all is at work, and nothing else.
 
     Args:
         app: what is guarded.
@@ -93,7 +93,7 @@ class Guard:
     def _refusal(self, scope: Scope) -> Response | None:
         headers, path = Headers(scope=scope), scope["path"]
         if path == LIVE:
-            return PlainTextResponse("live\n")
+            return None
         if host_name(headers.get("host", "")) not in self._hosts:
             return PlainTextResponse(
                 "This name is not one of the explorer's. LATENTSTREAM_EXPLORER__NAMES lists those that it has.\n", 421

@@ -126,12 +126,18 @@ class Users(Background):
             try:
                 for (name, one), raw in zip(watched.items(), self._read(watched), strict=True):
                     if raw != one.raw:
-                        data = msgspec.json.encode(self._shown(name, raw))
-                        with self._lock:
-                            one.raw, one.data, one.number = raw, data, one.number + 1
+                        self._take(name, one, raw)
             except redis.RedisError as error:
                 # The live view says so to whoever looks.
                 log.warning("users_retrying", error=type(error).__name__, reason=str(error))
+
+    def _take(self, name: str, one: _Watched, raw: _Raw) -> None:
+        try:
+            data = msgspec.json.encode(self._shown(name, raw))
+        except (ValueError, msgspec.MsgspecError) as error:
+            data = msgspec.json.encode({"problem": f"what is stored of this user cannot be read: {error}"})
+        with self._lock:
+            one.raw, one.data, one.number = raw, data, one.number + 1
 
     def _read(self, watched: dict[str, _Watched]) -> list[_Raw]:
         """Return what Redis has of each: two round trips. Where a history is, is remembered."""

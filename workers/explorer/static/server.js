@@ -24,11 +24,20 @@ export async function askBytes(path, parameters, signal) {
   return (await answered(path, parameters, signal)).arrayBuffer();
 }
 
-// Calls `hear` with each message until `signal` is aborted; `stand` with whether the connection stands.
+// Calls `hear` with each message until `signal` is aborted; `stand` with whether the connection stands. A page that
+// nobody sees does not listen: a browser has no more than six connections to a server. What was said is said again.
 export function listen(path, parameters, signal, hear, stand = () => {}) {
-  const source = new EventSource(`${path}${parameters ? `?${new URLSearchParams(parameters)}` : ""}`);
-  source.onmessage = (event) => hear(JSON.parse(event.data));
-  source.onopen = () => stand(true);
-  source.onerror = () => stand(false);
-  signal.addEventListener("abort", () => source.close());
+  let source = null;
+  const close = () => { source?.close(); source = null; };
+  const follow = () => {
+    close();
+    if (document.hidden) return;
+    source = new EventSource(`${path}${parameters ? `?${new URLSearchParams(parameters)}` : ""}`);
+    source.onmessage = (event) => hear(JSON.parse(event.data));
+    source.onopen = () => stand(true);
+    source.onerror = () => stand(false);
+  };
+  document.addEventListener("visibilitychange", follow, { signal });
+  signal.addEventListener("abort", close);
+  follow();
 }

@@ -1,9 +1,9 @@
 // What flows, now.
 
 import { chart } from "../charts.js";
-import { announce, card, h, heading, itemLink, pairs, problem, userLink } from "../dom.js";
-import { listen } from "../server.js";
-import { count, duration, plural, rate, size, time } from "../words.js";
+import { announce, card, h, heading, itemLink, pairs, problem, table, userLink, visible } from "../dom.js";
+import { ask, listen } from "../server.js";
+import { count, duration, figure, plural, rate, size, time } from "../words.js";
 
 const EVENTS = 14;
 
@@ -16,6 +16,7 @@ export async function live(container, parameters, signal) {
   const delayMore = h("p", { class: "quiet" }, "No interaction since this page was opened.");
   const facts = h("div");
   const events = h("tbody");
+  const workers = h("div");
   container.append(
     h("div", { class: "title" }, heading("Live"), state),
     problems,
@@ -23,6 +24,7 @@ export async function live(container, parameters, signal) {
       ...flows.map((one) => one.element),
       card("Interaction to list", delayNow, delayMore, delay.element),
       card("System", facts)),
+    workers,
     card("Coming in",
       h("div", { class: "scroll", tabindex: "0", role: "region", "aria-label": "Newest events" },
         h("table", {}, h("caption", { class: "unseen" }, "The newest events, some of each partition"),
@@ -63,6 +65,7 @@ export async function live(container, parameters, signal) {
   let newest = null;
   let due = false;
   listen("/api/live", null, signal, (sample) => {
+    if (newest && sample.at <= newest.at) return;
     take(sample);
     newest = sample;
     if (due) return;
@@ -74,6 +77,30 @@ export async function live(container, parameters, signal) {
     state.className = standing ? "state on" : "state";
     if (!standing) announce("The connection is lost; it is tried again.");
   });
+  try {
+    await followWorkers(workers, signal);
+  } catch (error) {
+    if (!signal.aborted) announce(error.message);
+  }
+}
+
+// What the workers say of themselves, where the settings have their addresses.
+async function followWorkers(place, signal) {
+  for (;;) {
+    const found = await ask("/api/workers", null, signal);
+    if (!found) return;
+    if (found.length) {
+      const open = new Set(Array.from(place.querySelectorAll("details[open]"), (one) => one.dataset.address));
+      place.replaceChildren(card("Workers", ...found.map((worker) => said(worker, open.has(worker.address)))));
+    }
+    await new Promise((resolve) => { setTimeout(resolve, found.length ? 5000 : 500); });
+  }
+}
+
+function said({ address, figures, problem: trouble }, open) {
+  return h("details", { "data-address": address, open }, h("summary", {}, address, trouble ? `: ${visible(trouble)}` : ""),
+    table(`Metrics of ${address}`, [{ name: "Metric" }, { name: "Of" }, { name: "Value", class: "number" }],
+      figures.map((one) => [one.name, visible(one.of), figure(one.value)])));
 }
 
 function flow(title, what) {

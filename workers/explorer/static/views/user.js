@@ -1,6 +1,6 @@
 // A user: history, lists, why, and what changes while one looks.
 
-import { announce, card, finder, h, heading, isolated, itemLink, quiet, table } from "../dom.js";
+import { announce, card, finder, h, heading, isolated, itemLink, quiet, table, visible } from "../dom.js";
 import { ask, listen } from "../server.js";
 import { count, figure, moment, plural, time } from "../words.js";
 
@@ -30,6 +30,10 @@ export async function user(container, { id, profile }, signal) {
 
   let before = null;
   listen("/api/user/stream", { id }, signal, (now) => {
+    if (now.problem) {
+      facts.textContent = visible(now.problem);
+      return;
+    }
     const own = now.lists.some((list) => list.source === "model");
     facts.textContent = now.interactions ? plural(now.interactions, "interaction") : "Never seen: everybody unknown gets what is popular.";
     history.replaceChildren(now.history.length ? historyTable(now) : quiet("No interactions."));
