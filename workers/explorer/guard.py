@@ -83,6 +83,9 @@ class Guard:
         async def send_guarded(message: Message) -> None:
             if message["type"] == "http.response.start":
                 headers = MutableHeaders(scope=message)
+                if scope["path"].startswith("/static/"):
+                    # Asked for again by its ETag, so that a new version is taken at once.
+                    headers["Cache-Control"] = "no-cache"
                 for name, value in _HEADERS.items():
                     headers.setdefault(name, value)
             await send(message)

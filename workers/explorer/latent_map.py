@@ -14,6 +14,7 @@ import structlog
 from numpy.typing import NDArray
 
 from models.codecs import Codec
+from models.errors import ModelError
 from schemas.keys import ItemKeys
 from schemas.records import HEADER_BYTES, CodeRecord, unpack_codes, version_tag
 from workers.background import Background
@@ -133,8 +134,10 @@ class LatentMap(Background):
                 self._look()
             except redis.RedisError as error:
                 log.warning("map_retrying", error=type(error).__name__, reason=str(error))
-            except Repairable as error:
+            except (Repairable, ModelError) as error:
                 self._problem = str(error)
+            except (ValueError, KeyError, msgspec.MsgspecError) as error:
+                self._problem = f"what is stored cannot be read: {error}"
             self._reading = 0.0
             self.stopping.wait(_LOOK_S)
 

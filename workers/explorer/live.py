@@ -121,6 +121,8 @@ class Live(Background):
             found.problems.append(f"Kafka: {denial(error) or error}")
             self._disconnect()
             self._retry_at = time.monotonic() + _KAFKA_RETRY_S
+        except (ValueError, msgspec.MsgspecError) as error:
+            found.problems.append(f"what is stored cannot be read: {error}")
         for flow in filter(None, (found.items, found.interactions)):
             self._rate(flow)
         return found

@@ -7,6 +7,8 @@ from collections.abc import Callable
 from types import FrameType
 
 import uvicorn
+from redis.backoff import NoBackoff
+from redis.retry import Retry
 
 from schemas.settings import Settings
 from workers import connections
@@ -17,6 +19,7 @@ from workers.explorer.system import System
 
 # Whoever stops it waits no longer for what is being answered.
 _CLOSE_AFTER_S = 5
+_REDIS_TIMEOUT_S = 2.0
 # Far more connections than pages are allowed streams.
 _MOST_CONNECTIONS = 1000
 
@@ -38,13 +41,16 @@ def serve(settings: Settings, say: Callable[[str], None]) -> None:
             f"without a token everybody who reaches {explorer.host} could look at users and items: set "
             "LATENTSTREAM_EXPLORER__TOKEN to at least 16 characters, or leave LATENTSTREAM_EXPLORER__HOST at 127.0.0.1"
         )
-    client = connections.redis_client(settings.redis)
+    # A person waits, and the page says what is wrong.
+    soon = settings.redis.model_copy(update={"timeout_s": min(settings.redis.timeout_s, _REDIS_TIMEOUT_S)})
+    client = connections.redis_client(soon)
+    client.set_retry(Retry(NoBackoff(), retries=1))
     token = Token(explorer.token) if explorer.token is not None else None
     listening = _listen(explorer.host, explorer.port)
     port = listening.getsockname()[1]
     shown = f"[{explorer.host}]" if ":" in explorer.host else explorer.host
     say(f"The explorer is at http://{shown}:{port}/{' and asks for the token' if token else ''}. Ctrl-C ends it.")
-    made = Explorer(System(settings, client), token)
+    made = Explorer(System(settings.model_copy(update={"redis": soon}), client), token)
     config = uvicorn.Config(
         made.application(),
         log_level="warning",

@@ -1,11 +1,12 @@
 // What flows, now.
 
 import { chart } from "../charts.js";
-import { announce, card, h, heading, itemLink, pairs, problem, table, userLink, visible } from "../dom.js";
+import { announce, card, h, heading, isolated, itemLink, pairs, problem, table, userLink, visible } from "../dom.js";
 import { ask, listen } from "../server.js";
 import { count, duration, figure, plural, rate, size, time } from "../words.js";
 
 const EVENTS = 14;
+const STALE_S = 2.5;
 
 export async function live(container, parameters, signal) {
   const state = h("span", { class: "state" }, "connecting");
@@ -57,14 +58,17 @@ export async function live(container, parameters, signal) {
     events.prepend(...sample.recent.map((event) => h("tr", {},
       h("td", {}, time(event.at)),
       h("td", {}, event.user_id ? userLink(event.user_id) : ""),
-      h("td", {}, event.kind),
+      h("td", {}, isolated(event.kind)),
       h("td", {}, itemLink(event.item_id)))));
     while (events.children.length > EVENTS) events.lastChild.remove();
   }
 
   let newest = null;
+  let stands = false;
+  let heardAt = performance.now();
   let due = false;
   listen("/api/live", null, signal, (sample) => {
+    heardAt = performance.now();
     if (newest && sample.at <= newest.at) return;
     take(sample);
     newest = sample;
@@ -73,10 +77,16 @@ export async function live(container, parameters, signal) {
     // What comes at once, as the past does at the beginning, is drawn once.
     requestAnimationFrame(() => { due = false; drawOnce(newest); container.dataset.at = newest.at; });
   }, (standing) => {
-    state.textContent = standing ? "live" : "reconnecting";
-    state.className = standing ? "state on" : "state";
+    stands = standing;
     if (!standing) announce("The connection is lost; it is tried again.");
   });
+  const telling = setInterval(() => {
+    const silent = (performance.now() - heardAt) / 1000;
+    const fresh = stands && silent < STALE_S;
+    state.textContent = fresh ? "live" : stands ? `nothing heard for ${duration(silent)}` : "reconnecting";
+    state.className = fresh ? "state on" : "state";
+  }, 250);
+  signal.addEventListener("abort", () => clearInterval(telling));
   try {
     await followWorkers(workers, signal);
   } catch (error) {
