@@ -50,14 +50,14 @@ PAN_S: Final = 5.0
 OPENINGS: Final = 5
 INTERACTIONS: Final = 20
 _VERSION: Final = "20260101T000000-00000000"
-_PAN: Final = """
-const [seconds, done] = arguments;
+_FRAMES: Final = """
+const [seconds, pans, done] = arguments;
 const box = document.querySelector(".map");
 const corner = box.getBoundingClientRect();
 box.setPointerCapture = () => {};
 const send = (type, x) => box.dispatchEvent(new PointerEvent(type, {
   pointerId: 7, bubbles: true, clientX: corner.x + x, clientY: corner.y + 200 }));
-send("pointerdown", 400);
+if (pans) send("pointerdown", 400);
 const began = performance.now();
 let frames = 0, longest = 0, last = began;
 function step() {
@@ -66,11 +66,11 @@ function step() {
   last = now;
   frames += 1;
   if (now - began > 1000 * seconds) {
-    send("pointercancel", 400);
+    if (pans) send("pointercancel", 400);
     done({ frames_per_s: frames / ((now - began) / 1000), longest_ms: longest });
     return;
   }
-  send("pointermove", 400 + 250 * Math.sin(frames / 25));
+  if (pans) send("pointermove", 400 + 250 * Math.sin(frames / 25));
   requestAnimationFrame(step);
 }
 requestAnimationFrame(step);
@@ -133,13 +133,15 @@ def map_figures(page: Page, points: int) -> dict[str, Any]:
             time.sleep(0.1)
         live = [opened_ms(page, "/", "[data-at]") for _ in range(OPENINGS)]
         opened = [opened_ms(page, "/map", "[data-ready]") for _ in range(OPENINGS)]
-        panned = page.execute_async_script(_PAN, PAN_S)
+        at_rest = page.execute_async_script(_FRAMES, PAN_S, False)
+        panned = page.execute_async_script(_FRAMES, PAN_S, True)
         return {
             "points": points,
             "live_opens_ms": round(statistics.median(live)),
             "map_opens_ms": round(statistics.median(opened)),
             "frames_per_s": round(panned["frames_per_s"], 1),
             "longest_frame_ms": round(panned["longest_ms"]),
+            "frames_per_s_at_rest": round(at_rest["frames_per_s"], 1),
         }
 
 

@@ -18,7 +18,7 @@ void main() {
   if (size > 3.5 && length(gl_PointCoord - 0.5) > 0.5) discard;
   shown = colour;
 }`;
-const MARGIN = 0.25;
+const MARGIN = 0.4;
 const FRAME_MS = 8;
 const REST_MS = 120;
 
@@ -37,16 +37,18 @@ export class Scatter {
     this.drawn = { ...this.view };
     this.cost = 0;
     this.asked = false;
+    this.held = false;
     this.#program();
     this.#fit();
   }
 
-  set(places, half) {
+  // What is shown of `places`, x and y in turn, is `home`: its middle and half of its longer side. `colour` draws them.
+  set(places, home) {
     this.places = places;
     this.count = places.length / 2;
     this.#fill("place", places, 2, this.gl.FLOAT);
-    this.home = half;
-    this.look(half);
+    this.home = home;
+    this.view = { ...home };
   }
 
   colour(levels, palette) {
@@ -103,8 +105,7 @@ export class Scatter {
   }
 
   resize() {
-    this.#fit();
-    this.draw();
+    if (this.#fit()) this.draw();
   }
 
   draw() {
@@ -140,9 +141,20 @@ export class Scatter {
         return;
       }
       this.#place();
-      clearTimeout(this.resting);
-      this.resting = setTimeout(() => this.draw(), REST_MS);
+      this.#rest();
     });
+  }
+
+  // A hand has taken hold of the map, or let it go.
+  hold(held) {
+    this.held = held;
+    this.#rest();
+  }
+
+  #rest() {
+    clearTimeout(this.resting);
+    const moved = ["x", "y", "half"].some((name) => this.drawn[name] !== this.view[name]);
+    if (moved && !this.held) this.resting = setTimeout(() => this.draw(), Math.max(REST_MS, this.cost));
   }
 
   // Lay the drawing so that it fits the view, which may have changed since.
@@ -174,14 +186,18 @@ export class Scatter {
     return Math.min(Math.max(crowded * zoomed, 1), 12) * this.ratio;
   }
 
+  // Returns whether the size of the box has changed.
   #fit() {
+    const [width, height] = [this.box.clientWidth, this.box.clientHeight].map((side) => Math.round(side * (1 + 2 * MARGIN)));
+    if (width === this.width && height === this.height) return false;
     this.ratio = Math.min(devicePixelRatio || 1, 2);
-    this.width = Math.round(this.box.clientWidth * (1 + 2 * MARGIN));
-    this.height = Math.round(this.box.clientHeight * (1 + 2 * MARGIN));
+    this.width = width;
+    this.height = height;
     this.canvas.width = this.width * this.ratio;
     this.canvas.height = this.height * this.ratio;
     this.canvas.style.width = `${this.width}px`;
     this.canvas.style.height = `${this.height}px`;
+    return true;
   }
 
   #program() {

@@ -117,6 +117,7 @@ function hands(box, plot, pick) {
   box.addEventListener("pointerdown", (event) => {
     box.setPointerCapture(event.pointerId);
     held.set(event.pointerId, within(event));
+    plot.hold(true);
     travelled = 0;
   });
   box.addEventListener("pointermove", (event) => {
@@ -134,7 +135,9 @@ function hands(box, plot, pick) {
     held.set(event.pointerId, [x, y]);
   });
   const release = (event) => {
-    if (held.delete(event.pointerId) && event.type === "pointerup" && travelled < 5) pick(...within(event), true);
+    if (!held.delete(event.pointerId)) return;
+    plot.hold(held.size > 0);
+    if (event.type === "pointerup" && travelled < 5) pick(...within(event), true);
   };
   box.addEventListener("pointerup", release);
   box.addEventListener("pointercancel", release);
