@@ -27,8 +27,7 @@ _FLAGS: Final = (
     "--headless=new",
     "--no-sandbox",
     "--disable-dev-shm-usage",
-    # The map is drawn where there is no graphics card, too.
-    "--use-angle=swiftshader",
+    # WebGL where there is no graphics card, too. To compose the page by it as well would be far slower.
     "--enable-unsafe-swiftshader",
 )
 
