@@ -53,6 +53,8 @@ def test_log_in_models_with_their_report_and_an_experiment(closed: str, trained:
     opened = httpx.get(f"{closed}/api/models", headers={"authorization": f"Bearer {TOKEN}"}).json()
     states = {one["version"]: one["state"] for one in opened["versions"]}
     assert states == {version: "current", CHALLENGER: "challenger"}
+    given = httpx.post(f"{closed}/login", data={"token": TOKEN}, headers={"origin": "https://explorer.example"})
+    assert {"HttpOnly", "SameSite=strict", "Secure"} <= set(given.headers["set-cookie"].split("; "))
     with browser() as page:
         page.base = closed
         page.show("/experiments?from=a%26b")

@@ -318,7 +318,8 @@ class Explorer:
         if self._token is None or not self._token.is_given(given):
             return FileResponse(STATIC / "login-refused.html", 401)
         answer = RedirectResponse(_own_page(request.query_params.get("next")), 303)
-        secure = request.url.scheme == "https"
+        # What ends TLS before us is known by the page that the token was typed into.
+        secure = request.headers.get("origin", "").startswith("https:")
         answer.set_cookie(COOKIE, self._token.cookie, httponly=True, samesite="strict", secure=secure, path="/")
         return answer
 
