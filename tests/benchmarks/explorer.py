@@ -10,7 +10,7 @@ An interaction is timed from handing it to the Kafka producer until it stands in
 Why the map is drawn by some 200 lines of our own (`scatter.js`), and not by a library: measured before they were
 written, in the same browser on two cores that others used as well (a load of 20), everything drawn anew in each frame
 as all of these do, 100,000 and 1,000,000 points: plain WebGL 2.2 and 0.8 frames a second, regl-scatterplot 1.16 1.5
-and 0.5, plotly.js of plotly 7.1 1.5 and not tried, deck.gl 9 0.2 and 0.0. Without a graphics card nothing that draws
+and 0.5, plotly.js of plotly 7.1 1.5 and not tried, deck.gl 9.4 0.2 and 0.0. Without a graphics card nothing that draws
 all points in each frame is smooth, so what was drawn last is moved instead, and only the points are drawn by WebGL.
 """
 
