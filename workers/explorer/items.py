@@ -20,7 +20,7 @@ from workers.topic_reader import CLOSE_TIMEOUT_MS, read_range
 # Looking for one event means to read the topic backwards from its end.
 _SEARCH_S: Final = 8.0
 _FIRST_WINDOW: Final = 512
-_KEPT: Final = 256
+_KEPT: Final = 16
 
 
 class Item(msgspec.Struct, frozen=True):
@@ -84,7 +84,7 @@ class Originals:
     def find(self, item: Item) -> Original:
         """Return what was published of ``item`` last.
 
-        The topic is read backwards from where the encoder stands, some seconds at most.
+        The topic is read backwards from its end, some seconds at most.
 
         Raises:
             ConnectionFailed: Kafka does not answer.
