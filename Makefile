@@ -4,7 +4,7 @@ VENV_PYTHON := .venv/bin/python
 INSTALLED := .venv/.installed
 
 .DEFAULT_GOAL := help
-.PHONY: help venv java chromium demo test faults soak fuzz lint audit format bench lock clean
+.PHONY: help venv java prometheus chromium demo test faults soak fuzz lint audit format bench lock clean
 
 help: ## Show the targets.
 	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "make %-8s %s\n", $$1, $$2 }' Makefile
@@ -26,7 +26,10 @@ demo: $(INSTALLED) java ## Stream MovieLens-100K through real Kafka and Redis, a
 	@.venv/bin/latentstream stack up
 	@.venv/bin/latentstream demo movielens
 
-test: $(INSTALLED) java chromium ## Run all tests, against real Kafka and Redis, two at a time.
+prometheus: $(INSTALLED)
+	@deploy/local/install.sh prometheus
+
+test: $(INSTALLED) java prometheus chromium ## Run all tests, against real Kafka and Redis, two at a time.
 	@$(VENV_PYTHON) -m pytest --numprocesses 2 --dist loadfile --no-loadscope-reorder
 
 faults: $(INSTALLED) java ## Break a running system in every known way, a thousand times; writes faults.json.

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TypeAlias
+from typing import Final, TypeAlias
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -12,6 +12,9 @@ Doubles: TypeAlias = NDArray[np.float64]
 Bytes: TypeAlias = NDArray[np.uint8]
 Ints: TypeAlias = NDArray[np.int64]
 Mask: TypeAlias = NDArray[np.bool_]
+
+# Of a catalogue of millions the squares in float64 would take more memory than all else.
+_ROWS_AT_A_TIME: Final = 1 << 14
 
 
 def float_matrix(values: ArrayLike, width: int, name: str) -> Floats:
@@ -31,9 +34,11 @@ def float_matrix(values: ArrayLike, width: int, name: str) -> Floats:
 
 def row_norms(matrix: Floats) -> Floats:
     """Return the Euclidean length of each row, ``[rows]``; a row's result does not depend on the others."""
-    wide = matrix.astype(np.float64)
-    squares: Doubles = np.add.reduce(wide * wide, axis=1)
-    return np.sqrt(squares).astype(np.float32)
+    norms = np.empty(len(matrix), np.float32)
+    for start in range(0, len(matrix), _ROWS_AT_A_TIME):
+        wide = matrix[start : start + _ROWS_AT_A_TIME].astype(np.float64)
+        norms[start : start + len(wide)] = np.sqrt(np.add.reduce(wide * wide, axis=1))
+    return norms
 
 
 def unit_rows(matrix: Floats) -> Floats:

@@ -9,7 +9,7 @@ import numpy as np
 from models.arrays import Floats
 from models.autoencoders import Autoencoder
 from models.checkpoints import Checkpoint
-from models.fitting import BestEpoch, ReportEpoch, fit_best_epoch
+from models.fitting import BestEpoch, ReportEpoch, Resumption, Weights, fit_best_epoch
 from models.runtime import FixedBatch, keras, tf
 
 _LEARNING_RATE: Final = 2e-3
@@ -72,25 +72,8 @@ def train_autoencoder(
         every=1,
         patience=_PATIENCE,
         report=report,
-        optimizer=optimizer,
-        checkpoint=checkpoint,
+        resumption=Resumption.of_optimizer(checkpoint, optimizer),
     )
-
-
-class Weights:
-    """Variables as the training loop wants them."""
-
-    def __init__(self, variables: list[Any]) -> None:
-        self._variables = variables
-
-    def get_weights(self) -> list[Any]:
-        """Return a copy of all values."""
-        return [variable.numpy() for variable in self._variables]
-
-    def set_weights(self, values: list[Any]) -> None:
-        """Put ``values`` back."""
-        for variable, value in zip(self._variables, values, strict=True):
-            variable.assign(value)
 
 
 def adam_with_decay(rate: float, steps: int, decay: float, variables: list[Any]) -> Any:

@@ -26,13 +26,17 @@ class Curve(msgspec.Struct, frozen=True):
 
 
 class Progress(msgspec.Struct, frozen=True):
-    """A training between two epochs: how many are done, the best so far, and how long ago that was."""
+    """A training between two epochs: how many are done, the best so far, and how long ago that was.
+
+    ``generator`` is the state of what is drawn from, as JSON; empty where each epoch begins with one of its own.
+    """
 
     epoch: int
     best_epoch: int
     best_score: float
     stale: int
     curve: Curve
+    generator: str = ""
 
 
 class State(NamedTuple):

@@ -8,10 +8,10 @@ import numpy as np
 
 from models.arrays import Floats
 from models.augmentation import shifted
-from models.autoencoder_training import Weights, adam_with_decay
+from models.autoencoder_training import adam_with_decay
 from models.checkpoints import Checkpoint
 from models.content import ContentModel
-from models.fitting import BestEpoch, ReportEpoch, fit_best_epoch
+from models.fitting import BestEpoch, ReportEpoch, Resumption, Weights, fit_best_epoch
 from models.runtime import FixedBatch, tf
 
 _LEARNING_RATE: Final = 3e-4
@@ -78,8 +78,7 @@ def tune_decoder(
         every=1,
         patience=epochs,
         report=report,
-        optimizer=optimizer,
-        checkpoint=checkpoint,
+        resumption=Resumption.of_optimizer(checkpoint, optimizer),
     )
     if best.score < score:
         decoder.set_weights(untuned)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any, Final, NamedTuple, Protocol
 
 import faiss
@@ -53,27 +54,31 @@ class Part(Protocol):
 class SealedPart:
     """Immutable rows in a flat FAISS index: on the first GPU where FAISS sees one, else on the host.
 
+    They are the given rows of each of ``sources``, float32 ``[n, dim]`` and int64, one after the other.
     More than ``LARGEST_FLAT`` on the host are searched approximately, see :class:`models.index_fast.FastSearch`, which
     the last two arguments are for: ``asked`` are queries, float32 ``[q, dim]``, and ``before`` is what these rows were
     sealed in until now.
     """
 
-    def __init__(self, vectors: Floats, asked: Floats | None = None, before: SealedPart | None = None) -> None:
-        self._host = faiss.IndexFlatIP(vectors.shape[1])
-        self._host.add(vectors)
+    def __init__(
+        self,
+        dim: int,
+        sources: Sequence[tuple[Floats, Ints]] = (),
+        asked: Floats | None = None,
+        before: SealedPart | None = None,
+    ) -> None:
+        self._host: Any = faiss.IndexFlatIP(dim)
+        # A view on what FAISS holds anyway, so that the host keeps one copy only.
+        self.vectors = _filled(self._host, sources)
         self._gpu: Any = None
         self._fast: FastSearch | None = None
-        if len(vectors) and faiss.get_num_gpus():
+        if len(self) and faiss.get_num_gpus():
             self._resources = faiss.StandardGpuResources()
             self._resources.setTempMemory(_GPU_SCRATCH_BYTES)
             self._gpu = faiss.index_cpu_to_gpu(self._resources, 0, self._host)
-        elif len(vectors) > LARGEST_FLAT:
-            queries = np.empty((0, vectors.shape[1]), np.float32) if asked is None else asked
+        elif len(self) > LARGEST_FLAT:
+            queries = np.empty((0, dim), np.float32) if asked is None else asked
             self._fast = FastSearch(self._host, queries, before._fast if before else None)
-        # A view on what FAISS holds anyway, so that the host keeps one copy only.
-        self.vectors: Floats = (
-            faiss.rev_swig_ptr(self._host.get_xb(), vectors.size).reshape(vectors.shape) if vectors.size else vectors
-        )
         self.largest_norm = float(row_norms(self.vectors).max(initial=0.0))
 
     def __len__(self) -> int:
@@ -147,6 +152,25 @@ class Delta:
         fetch = min(fetch, len(self))
         scores, rows = faiss.knn(queries, self.vectors, fetch, metric=faiss.METRIC_INNER_PRODUCT)
         return Top(scores, rows, _cut(scores, all_rows=fetch == len(self)))
+
+
+def _filled(host: Any, sources: Sequence[tuple[Floats, Ints]]) -> Floats:
+    """Put rows of ``sources`` into an empty flat index, and return a view on them, float32 ``[n, dim]``.
+
+    They are copied once, to where they stay: a catalogue of a million has no room for further copies of it.
+    """
+    count = sum(len(rows) for _, rows in sources)
+    if not count:
+        return np.empty((0, host.d), np.float32)
+    host.codes.resize(count * host.code_size)
+    host.ntotal = count
+    vectors: Floats = faiss.rev_swig_ptr(host.get_xb(), count * host.d).reshape(count, host.d)
+    start = 0
+    for source, rows in sources:
+        # Any other mode than "raise" writes without a copy in between.
+        np.take(source, rows, axis=0, out=vectors[start : start + len(rows)], mode="clip")
+        start += len(rows)
+    return vectors
 
 
 def _cut(scores: Floats, *, all_rows: bool) -> Doubles:

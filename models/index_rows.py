@@ -34,7 +34,7 @@ class IndexRows:
         self._seal_share = seal_share
         self._min_delta = min_delta
         self._lock = threading.RLock()
-        self._sealed = SealedPart(np.empty((0, dim), np.float32))
+        self._sealed = SealedPart(dim)
         self._sealed_slots = np.empty(0, np.int64)
         self._delta = Delta(dim)
         self._row_of = np.empty(0, np.int64)  # of each slot, -1 where there is none
@@ -58,6 +58,11 @@ class IndexRows:
         """Return the number of rows held, stale ones included."""
         with self._lock:
             return len(self._sealed) + len(self._delta)
+
+    @property
+    def tombstones(self) -> int:
+        """Return the number of stale rows, without waiting for a search: one that just ends may make it inexact."""
+        return max(len(self._sealed) + len(self._delta) - self._live, 0)
 
     @property
     def recall(self) -> float | None:
@@ -248,11 +253,12 @@ class IndexRows:
             end = len(self._sealed) + len(self._delta)
             sealed, delta = self._sealed, self._delta
             slots = self._slots_at(rows)
-            appended = delta.vectors[rows[rows >= len(sealed)] - len(sealed)]
+            appended = delta.vectors
             asked = self._asked[: self._asked_count].copy()
-        # The old sealed part never changes, so it may be read without the lock.
-        kept = sealed.vectors[rows[rows < len(sealed)]]
-        built = SealedPart(np.concatenate([kept, appended]) if len(kept) else appended, asked, sealed)
+        # Neither the old sealed part nor the rows that the delta had ever change: they are read without the lock.
+        kept = np.searchsorted(rows, len(sealed))
+        sources = [(sealed.vectors, rows[:kept]), (appended, rows[kept:] - len(sealed))]
+        built = SealedPart(self.dim, sources, asked, sealed)
         with self._lock:
             self._swap(built, slots, rows, end)
             if not self._due():

@@ -61,9 +61,15 @@ class InteractionNetwork:
         self.autoencoder.count(counts)
         self._offsets = popularity_offsets(config, counts, popularity)
         self.user_encoder = self.autoencoder.user_encoder
-        self._train = [self._compiled_step(group) for group in range(len(self.autoencoder.groups))]
+        self._optimizers = [self._optimizer(variables) for variables in self.autoencoder.groups]
+        self._train = [self._compiled_step(group) for group in range(len(self._optimizers))]
         self._group = 0
         self._encode = FixedBatch(self.user_encoder, config.hidden)
+
+    @property
+    def moving(self) -> list[Any]:
+        """What changes in training beside the trainable variables."""
+        return [*self.autoencoder.moving, *(value for optimizer in self._optimizers for value in optimizer.variables)]
 
     def begin_epoch(self, epoch: int) -> None:
         """Do what is due before an epoch."""
@@ -119,13 +125,16 @@ class InteractionNetwork:
 
         return in_blocks(score, histories, k)
 
-    def _compiled_step(self, group: int) -> Any:
-        variables = self.autoencoder.groups[group]
+    def _optimizer(self, variables: list[Any]) -> Any:
         schedule = keras.optimizers.schedules.CosineDecay(
             self.autoencoder.learning_rate, max(1, self._steps), alpha=_LAST_RATE
         )
         optimizer = keras.optimizers.Adam(schedule, global_clipnorm=_GRADIENT_NORM)
         optimizer.build(variables)
+        return optimizer
+
+    def _compiled_step(self, group: int) -> Any:
+        variables, optimizer = self.autoencoder.groups[group], self._optimizers[group]
 
         def step(*tensors: Any) -> Any:
             *batch, seed, progress = tensors

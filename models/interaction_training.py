@@ -15,9 +15,8 @@ from typing import Any, Final, NamedTuple
 import numpy as np
 
 from models.arrays import Floats, Ints, Mask
-from models.autoencoder_training import Weights
-from models.checkpoints import Curve
-from models.fitting import ReportEpoch, fit_best_epoch, fit_epochs
+from models.checkpoints import Checkpoints, Curve
+from models.fitting import ReportEpoch, Resumption, Weights, fit_best_epoch, fit_epochs
 from models.histories import Histories
 from models.interaction import InteractionAutoencoder, InteractionConfig
 from models.interaction_network import InteractionNetwork
@@ -67,6 +66,7 @@ def train_interactions(
     start: Start | None = None,
     report_trial: ReportEpoch,
     report_final: ReportEpoch,
+    checkpoints: Checkpoints | None = None,
 ) -> TrainedInteractions:
     """Return the autoencoder of ``histories`` over ``items`` items.
 
@@ -84,6 +84,7 @@ def train_interactions(
         start: where the network begins, instead of anywhere.
         report_trial: is told of the training that finds the number of epochs.
         report_final: is told of that on everything.
+        checkpoints: of this training, which goes on from them after an interruption.
     """
 
     def _network(trained_on: Histories) -> InteractionNetwork:
@@ -107,18 +108,28 @@ def train_interactions(
     def validate() -> float:
         return ndcg_at_k(trial.recommend(given, _K)[0], relevant, _K)
 
+    draws = np.random.default_rng(seed)
     best = fit_best_epoch(
-        _epoch_runner(trial, earlier, seed),
+        _epoch_runner(trial, earlier, draws),
         validate,
         Weights(trial.autoencoder.trainable),
         epochs=epochs,
         every=_EVERY,
         patience=_PATIENCE,
         report=report_trial,
+        resumption=_resumption(checkpoints, "trial", trial, draws),
     )
     ranked, _ = trial.recommend(given, _K)
     final = _network(histories)
-    fit_epochs(_epoch_runner(final, histories, seed), epochs=best.epoch, report=report_final)
+    draws = np.random.default_rng(seed)
+    fit_epochs(
+        _epoch_runner(final, histories, draws),
+        Weights(final.autoencoder.trainable),
+        epochs=best.epoch,
+        every=_EVERY,
+        report=report_final,
+        resumption=_resumption(checkpoints, "final", final, draws),
+    )
     return TrainedInteractions(
         final,
         final.user_codes(histories),
@@ -129,6 +140,14 @@ def train_interactions(
         },
         best.curve,
     )
+
+
+def _resumption(
+    checkpoints: Checkpoints | None, stage: str, network: InteractionNetwork, draws: np.random.Generator
+) -> Resumption | None:
+    if checkpoints is None:
+        return None
+    return Resumption(checkpoints.stage(stage), Weights(network.moving), draws)
 
 
 def _held_out(histories: Histories, start: Start | None) -> tuple[Histories, Histories]:
@@ -152,9 +171,9 @@ def _steps(histories: Histories) -> int:
     return -(-len(histories) // _batch(histories))
 
 
-def _epoch_runner(network: InteractionNetwork, histories: Histories, seed: int) -> Callable[[int], float]:
-    rng = np.random.default_rng(seed)
-
+def _epoch_runner(
+    network: InteractionNetwork, histories: Histories, rng: np.random.Generator
+) -> Callable[[int], float]:
     def run_epoch(epoch: int) -> float:
         network.begin_epoch(epoch)
         shuffled = histories.shuffle_ties(rng)

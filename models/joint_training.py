@@ -13,12 +13,12 @@ import numpy as np
 
 from models.arrays import Floats
 from models.augmentation import shifted
-from models.autoencoder_training import Weights, adam_with_decay
+from models.autoencoder_training import adam_with_decay
 from models.autoencoders import Autoencoder
 from models.checkpoints import Checkpoint
 from models.codecs.residual import ResidualCodec
 from models.codecs.search import beam_search, codewords
-from models.fitting import BestEpoch, ReportEpoch, fit_best_epoch
+from models.fitting import BestEpoch, ReportEpoch, Resumption, Weights, fit_best_epoch
 from models.runtime import FixedBatch, tf
 from models.scaling import Scaling
 
@@ -94,7 +94,6 @@ def train_with_codec(
         every=1,
         patience=_PATIENCE,
         report=report,
-        optimizer=optimizer,
-        checkpoint=checkpoint,
+        resumption=Resumption.of_optimizer(checkpoint, optimizer),
     )
     return ResidualCodec(codebooks.numpy(), codec.candidates), best

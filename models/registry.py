@@ -11,6 +11,7 @@ from models.errors import BundleError
 
 # No version is called so.
 _DOOMED: Final = ".removed-"
+_REPORT: Final = "{}-report.html"
 
 
 class Registry:
@@ -51,6 +52,18 @@ class Registry:
             BundleError: there is no such version.
         """
         self._existing(version)
+
+    def report_path(self, version: str) -> Path:
+        """Return where the report of a training is written to, beside the version."""
+        return self.path(version).with_name(_REPORT.format(version))
+
+    def publish_report(self, version: str) -> None:
+        """See to it that a report that was written is there for everybody: here it is."""
+
+    def report(self, version: str) -> Path | None:
+        """Return where the report of a training can be read; None where there is none."""
+        path = self.report_path(version)
+        return path if path.is_file() else None
 
     def fetch(self, version: str) -> Manifest:
         """Bring a version here, where it is elsewhere, so that :meth:`load` begins at once; return its manifest.

@@ -26,6 +26,8 @@ from models.store import Store
 KEPT_COPIES: Final = 5
 # A million items with retrieval vectors of 1,024 bytes, and embeddings of 1,024 float32, are some 5 GB.
 LARGEST_BUNDLE: Final = 1 << 34
+# Pictures and a table.
+_LARGEST_REPORT: Final = 1 << 26
 _FILE_PATTERN: Final = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.-]{0,99}")
 # No version is called so.
 _COPIES: Final = ".copies"
@@ -107,6 +109,30 @@ class RemoteRegistry(Registry):
             self._store.upload(directory / name, version, name)
         self._store.upload(directory / MANIFEST, version, MANIFEST)
 
+    def publish_report(self, version: str) -> None:
+        """Upload the report of a training that was written under ``root``."""
+        path = self.report_path(version)
+        self._store.upload(path, path.name)
+
+    def report(self, version: str) -> Path | None:
+        """Return a copy of the report of a training, made unless it is here; None where there is none."""
+        path = self.report_path(version)
+        if path.is_file():
+            return path
+        entry = self._store.entries().get(path.name)
+        if entry is None or entry.is_directory or entry.is_link:
+            return None
+        partial = path.with_name(f".{path.name}.{os.getpid()}")
+        partial.unlink(missing_ok=True)
+        try:
+            self._store.download(path.name, target=partial, size=_LARGEST_REPORT)
+            partial.replace(path)
+        except OSError as error:
+            raise StoreError(f"{path.name} cannot be copied to {self.root}: {error}") from error
+        finally:
+            partial.unlink(missing_ok=True)
+        return path
+
     def fetch(self, version: str) -> Manifest:
         """Copy a version here, unless it is here and whole, and return its manifest."""
         return verified_manifest(self._existing(version))
@@ -118,6 +144,9 @@ class RemoteRegistry(Registry):
             raise self._absent(version)
         self._store.remove(version, MANIFEST)
         self._store.remove(version)
+        report = self.report_path(version)
+        self._store.remove(report.name)
+        report.unlink(missing_ok=True)
         for directory in self._places(version):
             shutil.rmtree(directory, ignore_errors=True)
 

@@ -10,6 +10,7 @@ from models.arrays import Floats, Ints
 from models.bridge import Bridge
 from models.bridge_targets import retrieval_targets
 from models.bundle import Bundle
+from models.checkpoints import Checkpoints
 from models.content_training import TrainedContent
 from models.fitting import ReportEpoch
 from models.histories import Histories
@@ -51,6 +52,7 @@ def fit_interactions(
     settings: ModelSettings,
     start: Start | None,
     report: Callable[[str], ReportEpoch],
+    checkpoints: Checkpoints | None,
 ) -> TrainedInteractions:
     """Return the trained network of ``histories`` over so many items; ``report`` gives what is told of a stage."""
     return train_interactions(
@@ -63,6 +65,7 @@ def fit_interactions(
         start=start,
         report_trial=report("autoencoder, finding the number of epochs"),
         report_final=report("autoencoder, on all interactions"),
+        checkpoints=checkpoints,
     )
 
 

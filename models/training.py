@@ -97,8 +97,8 @@ def train(
 ) -> Trained:
     """Return a model of ``data``.
 
-    With a directory ``unfinished`` the content training keeps its state there, and goes on from it when it is
-    called with the same data and settings again; once the whole model is done the state is removed.
+    With a directory ``unfinished`` both trainings keep their state there, and each goes on from it when it is called
+    with the same data and settings again; once the whole model is done the states are removed.
 
     With a ``predecessor`` the networks begin with its weights, where the settings ask for the same architecture, and
     each item where that one places it: by what it learnt of it, or by its features.
@@ -116,10 +116,11 @@ def train(
             f"Interactions were left out: {MIN_USERS} users with {MIN_HISTORY} or more items and {MIN_ITEMS} such"
             f" items are needed, there are {len(histories)} and {len(trained_items)}."
         )
-    checkpoints = _checkpoints(data, settings, predecessor, unfinished)
-    if checkpoints is not None and checkpoints.found:
+    kept = _content_checkpoints(data, settings, predecessor, unfinished)
+    interactions_kept = _interaction_checkpoints(histories, settings, predecessor, unfinished)
+    if any(each is not None and each.found for each in (kept, interactions_kept)):
         notes.append("An interrupted training with the same data and settings was continued.")
-    content = _train_content(data, settings, progress, notes, checkpoints, predecessor)
+    content = _train_content(data, settings, progress, notes, kept, predecessor)
     if content is None and not enough:
         raise TooLittleDataError(
             f"There is too little to train on. Needed are features of at least {MIN_ITEMS} items (there are"
@@ -134,7 +135,12 @@ def train(
         names = [data.item_ids[item] for item in trained_items]
         start = begin_with(data, trained_items, names, settings, predecessor, notes)
         trained = fit_interactions(
-            histories, len(trained_items), settings, start, lambda stage: _reporter(progress, f"Interaction {stage}")
+            histories,
+            len(trained_items),
+            settings,
+            start,
+            lambda stage: _reporter(progress, f"Interaction {stage}"),
+            interactions_kept,
         )
         space = interaction_space(data, histories, trained_items, names, content, settings, trained)
         user_codes, curves["interactions"] = trained.user_codes, trained.curve
@@ -152,8 +158,9 @@ def train(
     )
     snapshot = _snapshot(data, histories, content, len(space.vocabulary))
     parts = ModelParts(content.model if content else None, space, Int8Codec.fit(user_codes), snapshot)
-    if checkpoints is not None:
-        checkpoints.finish()
+    for each in (kept, interactions_kept):
+        if each is not None:
+            each.finish()
     until = float(histories.timestamps.max()) if len(histories.items) else None
     return Trained(parts, report, curves, version_prefix, settings, data.offsets, until)
 
@@ -194,15 +201,34 @@ def _reporter(progress: Callable[[Progress], None] | None, stage: str) -> Report
     return report
 
 
-def _checkpoints(
+def _content_checkpoints(
     data: TrainingData, settings: ModelSettings, predecessor: Bundle | None, unfinished: Path | None
 ) -> Checkpoints | None:
     if unfinished is None or data.features is None:
         return None
-    began_with = predecessor.version if predecessor is not None else ""
-    chosen = msgspec.json.encode([settings.content.model_dump(), settings.seed, data.input_shape, began_with])
+    chosen = msgspec.json.encode(
+        [settings.content.model_dump(), settings.seed, data.input_shape, _began_with(predecessor)]
+    )
     names = msgspec.json.encode([data.item_ids, data.has_features.tolist()])
     return Checkpoints(unfinished, chosen, names, np.ascontiguousarray(data.features).data.cast("B"))
+
+
+def _interaction_checkpoints(
+    histories: Histories, settings: ModelSettings, predecessor: Bundle | None, unfinished: Path | None
+) -> Checkpoints | None:
+    if unfinished is None or not len(histories.items):
+        return None
+    chosen = settings.model_dump(exclude={"content", "registry"})
+    arrays = (histories.indptr, histories.items, histories.weights, histories.timestamps)
+    return Checkpoints(
+        unfinished,
+        msgspec.json.encode([chosen, _began_with(predecessor)]),
+        *(np.ascontiguousarray(array).data.cast("B") for array in arrays),
+    )
+
+
+def _began_with(predecessor: Bundle | None) -> str:
+    return predecessor.version if predecessor is not None else ""
 
 
 def _train_content(

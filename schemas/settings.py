@@ -186,6 +186,9 @@ class DriftSettings(Section):
         ge=100,
         description="So many events of a worker decide, and half of what counts is newer. Less where events are few.",
     )
+    wait_s: float = Field(
+        3600.0, ge=0, description="For so long after a training drift asks for no other one. A person may: SET ls:due."
+    )
 
 
 class SwapSettings(Section):
@@ -265,6 +268,13 @@ class Settings(BaseSettings):
 
     home: Path = Field(DEFAULT_HOME, description="Local stack, default registry and downloaded data sets.")
     log_level: Literal["DEBUG", "INFO", "WARNING", "ERROR"] = Field("INFO", description="What workers log.")
+    log_format: Literal["auto", "json", "text"] = Field(
+        "auto", description="JSON lines or readable ones. auto: readable at a terminal."
+    )
+    tracing: bool = Field(
+        False,
+        description="Export traces with OpenTelemetry: needs latentstream[otel], and OTEL_EXPORTER_OTLP_ENDPOINT.",
+    )
     kafka: KafkaSettings = KafkaSettings()
     redis: RedisSettings = RedisSettings()
     events: EventSettings = EventSettings()

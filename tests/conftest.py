@@ -2,19 +2,29 @@
 
 from __future__ import annotations
 
+import atexit
 import os
+import shutil
+import tempfile
 import uuid
 from collections.abc import Iterator
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any, Final
 
 import pytest
 import redis
 
 from schemas.settings import ENV_PREFIX, Settings
 
-if TYPE_CHECKING:
-    from tests.e2e.world import World
+# Where the models of a test session are kept, for all its processes; see `train_world`.
+TRAINED_WORLDS: Final = "TRAINED_WORLDS"
+
+
+def pytest_configure() -> None:
+    """Make that directory, in the process that the others are started by."""
+    if TRAINED_WORLDS not in os.environ:
+        os.environ[TRAINED_WORLDS] = directory = tempfile.mkdtemp(prefix="latentstream-trained-")
+        atexit.register(shutil.rmtree, directory, ignore_errors=True)
 
 
 @pytest.fixture(autouse=True, scope="session")
@@ -66,19 +76,3 @@ def redis_client(settings: Settings) -> Iterator[redis.Redis]:
     """Connect to the Redis of ``settings``; replies are bytes."""
     with redis.Redis.from_url(settings.redis.url.get_secret_value(), protocol=2) as client:
         yield client
-
-
-@pytest.fixture(scope="session")
-def world() -> World:
-    from tests.e2e.world import make_world
-
-    return make_world()
-
-
-@pytest.fixture(scope="session")
-def trained(world: World, tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, str]:
-    """Return the registry of a model that was trained on the world, and its version."""
-    from tests.e2e.conftest import train_world  # Importing it imports TensorFlow.
-
-    directory = tmp_path_factory.mktemp("trained")
-    return directory / "models", train_world(world, directory)

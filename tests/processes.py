@@ -82,6 +82,13 @@ class WorkerProcess:
         """The process id."""
         return self._process.pid
 
+    @property
+    def port(self) -> int:
+        """The port of the health server; waits until the worker listens."""
+        self._wait_for(lambda: self._find_port() is not None, "does not listen")
+        assert self._port is not None
+        return self._port
+
     def log(self) -> str:
         """Return all that the worker has said."""
         return self._log.read_text(errors="replace")
@@ -120,19 +127,12 @@ class WorkerProcess:
 
     def get(self, path: str) -> tuple[int, str]:
         """Return status and body of a path of the health server; waits until the worker listens."""
-        self._wait_for(lambda: self._find_port() is not None, "does not listen")
         try:
-            with urllib.request.urlopen(f"http://127.0.0.1:{self._port}{path}", timeout=10) as reply:
+            with urllib.request.urlopen(f"http://127.0.0.1:{self.port}{path}", timeout=10) as reply:
                 return reply.status, reply.read().decode()
         except urllib.error.HTTPError as error:
             with error:
                 return error.code, error.read().decode()
-
-    @property
-    def port(self) -> int:
-        """The port of the health server of a worker that is ready."""
-        assert self._port is not None
-        return self._port
 
     def metric(self, name: str, **labels: str) -> float:
         """Return the sum of a metric over all samples that have ``labels``, 0 where there is none."""

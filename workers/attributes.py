@@ -62,8 +62,8 @@ class ItemAttributes:
                 del self._kept[condition]
 
     def of(self, slot: int) -> dict[str, Attribute]:
-        """Return the attributes of ``slot``."""
-        return _decoded(self._documents[slot])
+        """Return the attributes of ``slot``; none of one that was never replaced."""
+        return _decoded(self._documents[slot]) if slot < len(self._documents) else {}
 
     def mask(self, condition: Filter) -> NDArray[np.bool_]:
         """Return which slots match, bool ``[slots or more]``, not to be written to.

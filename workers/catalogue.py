@@ -18,6 +18,7 @@ from schemas.filters import Filter
 from schemas.records import HEADER_BYTES, CodeRecord, CodeRows, unpack_codes, version_tag
 from workers import metrics
 from workers.attributes import ItemAttributes
+from workers.item_ids import ItemIds
 from workers.item_rows import ItemRows
 
 log = structlog.get_logger()
@@ -30,17 +31,18 @@ History = Sequence[tuple[str, float]]
 class Catalogue:
     """Slots (row numbers) of items, and what is known of each. Thread-safe.
 
-    A slot belongs to one id for the life of the process, so that a search that runs while items come
-    and go never returns the wrong one.
+    A slot belongs to one id for as long as ``item_ids`` lives, so that a search that runs while items come
+    and go never returns the wrong one. Catalogues of several models may share it.
     """
 
-    def __init__(self, bundle: Bundle) -> None:
+    def __init__(self, bundle: Bundle, item_ids: ItemIds | None = None) -> None:
         self._bundle = bundle
         self._tag = version_tag(bundle.version)
         self._code_bytes = bundle.content.code_bytes if bundle.content is not None else 0
         self._space = bundle.space
         self._lock = threading.RLock()
-        self._rows = ItemRows(self._space.embedding_dim, HEADER_BYTES + self._code_bytes)
+        self.item_ids = ItemIds() if item_ids is None else item_ids
+        self._rows = ItemRows(self.item_ids, self._space.embedding_dim, HEADER_BYTES + self._code_bytes)
         self._attributes = ItemAttributes(self._lock)
         self._arrived: set[str] = set()
         self._filling = False
@@ -103,8 +105,7 @@ class Catalogue:
     def retain(self, partition: int, ids: Set[str]) -> None:
         """Remove what came from ``partition`` and is not among ``ids`` (after loading it anew)."""
         with self._lock:
-            count = len(self._rows)
-            own = np.flatnonzero((self._rows.partitions[:count] == partition) & self._rows.known[:count])
+            own = np.flatnonzero((self._rows.partitions == partition) & self._rows.known)
             self._remove([name for name in self.ids(own) if name not in ids])
 
     def slots(self, ids: Sequence[str]) -> NDArray[np.int64]:
@@ -127,7 +128,7 @@ class Catalogue:
 
     def ids(self, slots: NDArray[np.int64]) -> list[str]:
         """Return the ids of ``slots``."""
-        return [self._rows.ids[slot] for slot in slots.tolist()]
+        return self.item_ids.names(slots)
 
     def bags(
         self, slots: NDArray[np.int64], weights: NDArray[np.float32], ends: NDArray[np.int64]
@@ -213,7 +214,7 @@ class Catalogue:
     def coverage(self, listed: NDArray[np.bool_]) -> float:
         """Return which share of the servable items is among ``listed`` (bool by slot); 0 where nothing is servable."""
         with self._lock:
-            servable = self._rows.servable[: len(self._rows)]
+            servable = self._rows.servable
             total = np.count_nonzero(servable)
             here = np.count_nonzero(servable[: len(listed)] & listed[: len(servable)])
         return here / total if total else 0.0
@@ -258,7 +259,7 @@ class Catalogue:
         self._withdraw(withdrawn)
         if servable.any():
             served, vectors = slots[servable], placement.retrieval[servable]
-            order = self._rows.order[served]
+            order = self.item_ids.orders(served)
             self.retrieval.upsert(served, vectors, order)
             if self.similarity is not self.retrieval:
                 self.similarity.upsert(served, unit_vectors(vectors), order)

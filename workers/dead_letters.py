@@ -17,6 +17,7 @@ from schemas.settings import Settings
 from workers import connections, metrics
 from workers.acknowledgement import FLUSH_TIMEOUT_S
 from workers.errors import Repairable
+from workers.tracing import ids
 
 log = structlog.get_logger()
 
@@ -118,6 +119,7 @@ class DeadLetters:
             offset=record.offset,
             exception=type(reason).__name__,
             reason=str(reason)[:MAX_REASON],
+            **ids(record.headers),
         )
         headers = [] if cut else [header for header in record.headers if header[0] not in HEADERS]
         headers += [

@@ -6,6 +6,7 @@ beginning. A worker sees some of the partitions, which are alike.
 
 from __future__ import annotations
 
+import time
 from collections.abc import Collection, Sequence
 from typing import Final, Literal
 
@@ -21,6 +22,7 @@ from schemas.keys import Keys
 from schemas.settings import Settings
 from workers import metrics
 from workers.decoding import Decoded, ItemChange
+from workers.last_training import read_last
 from workers.source import Owned
 
 log = structlog.get_logger()
@@ -38,7 +40,7 @@ class Drift:
     def __init__(self, settings: Settings, client: redis.Redis, model: Bundle, topic: str) -> None:
         self._settings = settings.drift
         self._redis = client
-        self._due = Keys(settings.redis.prefix).training_due
+        self._keys = Keys(settings.redis.prefix)
         self._version = model.version
         self._trained_to = model.manifest.offsets.get(topic, {})
         self._windows: dict[str, Window] = {}
@@ -66,15 +68,18 @@ class Drift:
                 self._ask(name, index, window.observed)
 
     def _ask(self, name: str, index: float, observed: int) -> None:
-        """Ask for a training; again after as many events, because one may have failed."""
+        """Ask for a training; again after as many events, because one may have failed, but not soon after one."""
         if observed < self._patience.get(name, self._settings.events):
             return
         self._patience[name] = observed + self._settings.events
+        last = read_last(self._redis, self._keys)
+        if last is not None and time.time() - last.ended_at < self._settings.wait_s:
+            return
         reason = (
             f"{name} has a stability index of {index:.2f} over {self._settings.threshold:g} against the training of "
             f"{self._version}, after {observed} events"
         )
-        if self._redis.set(self._due, reason, nx=True):
+        if self._redis.set(self._keys.training_due, reason, nx=True):
             log.warning("training_due", reason=reason)
 
 

@@ -11,7 +11,7 @@ import time
 from collections.abc import Callable
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
 import msgspec
 import numpy as np
@@ -34,6 +34,10 @@ from workers.items import item_batch, shortened_log
 from workers.limited_source import Limits, source_of
 from workers.old_versions import finish_removal
 from workers.source import Owned, PartitionRecords
+from workers.tracing import begin, ending, stage
+
+if TYPE_CHECKING:
+    from workers.spans import Span
 
 # An entry of the change log is removed when it is one to two times as old, or earlier where there are many.
 LOG_AGE_S: Final = 60.0
@@ -51,6 +55,7 @@ class DecodedItems:
     latest: list[list[ItemChange]]
     rows: list[int]
     features: NDArray[np.float32] | None
+    span: Span | None = None
 
     @property
     def changes(self) -> list[ItemChange]:
@@ -162,19 +167,21 @@ class Encoder:
 
     def decode(self, batches: list[PartitionRecords]) -> DecodedItems:
         """Return what ``batches`` change; only the last change of an item in its partition is worth encoding."""
-        with metrics.STAGE_SECONDS.labels("decode").time():
+        # A second encoder meets the same events.
+        span = None if self._dead_letters is None else begin(self._settings.kafka.items_topic, batches)
+        with stage("decode", span):
             parts, rejected = decode_records(batches, self._decode)
             latest = [list({change.item_id: change for change in part.changes}.values()) for part in parts]
             vectors = [change.vector for changes in latest for change in changes]
             rows = [row for row, vector in enumerate(vectors) if vector is not None and self._content is not None]
             features = np.stack([vector for vector in vectors if vector is not None]) if rows else None
-            return DecodedItems(parts, rejected, latest, rows, features)
+            return DecodedItems(parts, rejected, latest, rows, features, span)
 
     def encode(self, work: DecodedItems) -> Encoded | None:
         """Return what becomes of the features; None where there are none."""
         if self._content is None or work.features is None:
             return None
-        with metrics.STAGE_SECONDS.labels("encode").time():
+        with stage("encode", work.span):
             return self._content.encode(work.features)
 
     def store(self, work: DecodedItems, encoded: Encoded | None) -> None:
@@ -183,14 +190,16 @@ class Encoder:
         untold = [one for one in work.rejected if one.record.offset >= self._told_to.get(one.record.partition, 0)]
         marked = [] if encoded is None else marked_items(self.version, changes, work.rows, encoded)
         if self._dead_letters is not None:
-            with metrics.STAGE_SECONDS.labels("dead_letters").time():
+            with stage("dead_letters", work.span):
                 self._dead_letters.publish(untold)
-        with metrics.STAGE_SECONDS.labels("anomalies").time():
+        with stage("anomalies", work.span):
             self._anomalies.publish(marked)
-        with metrics.STAGE_SECONDS.labels("commit").time():
+        with stage("commit", work.span):
             records = iter(self._records(changes, work.rows, encoded))
+            traceparent = None if work.span is None else work.span.traceparent
             for part, latest in zip(work.parts, work.latest, strict=True):
-                self._commit(part, latest, {change.item_id: next(records) for change in latest})
+                own = {change.item_id: next(records) for change in latest}
+                self._commit(part, latest, own, traceparent)
         metrics.BATCH_EVENTS.observe(work.total)
         if self._drift is not None:
             self._drift.observe(work.parts, work.latest, work.rows, encoded)
@@ -216,7 +225,8 @@ class Encoder:
         self._told_to[owned.partition] = self._told(owned.partition)
 
     def _finish(self, work: DecodedItems, encoded: Future[Encoded | None]) -> None:
-        self.store(work, encoded.result())
+        with ending(work.span):
+            self.store(work, encoded.result())
 
     def _records(self, changes: list[ItemChange], rows: list[int], encoded: Encoded | None) -> list[bytes | None]:
         """Return the packed record of each change, None for a deletion; ``encoded`` are those in ``rows``."""
@@ -234,7 +244,13 @@ class Encoder:
         codes, errors, scores = encoded
         return pack_codes(self._tag, available, scores > 1, errors, scores, codes)
 
-    def _commit(self, part: Decoded[ItemChange], latest: list[ItemChange], records: dict[str, bytes | None]) -> None:
+    def _commit(
+        self,
+        part: Decoded[ItemChange],
+        latest: list[ItemChange],
+        records: dict[str, bytes | None],
+        traceparent: str | None,
+    ) -> None:
         if self.source.owned.get(part.owned.partition) is not part.owned:
             return  # Taken away since it was polled: who has it now begins at the position in Redis.
         writes = item_batch(
@@ -246,11 +262,12 @@ class Encoder:
             records,
             _attributes(latest),
             self._log_events,
+            traceparent,
         )
         if self.source.commit(writes.batch, part.owned, part.following):
             writes.applied(part.owned.position)
             if self._dead_letters is not None:
-                metrics.EVENTS.labels("items").inc(part.total)
+                metrics.EVENTS.labels(self._settings.kafka.items_topic).inc(part.total)
 
     def _shorten_log(self, owned: Owned) -> None:
         """Remove from a partition's change log what stood there the last time already."""

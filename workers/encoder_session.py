@@ -19,6 +19,7 @@ from workers.encoder import Encoder
 from workers.health import Health
 from workers.lookup import current_version
 from workers.loop import run
+from workers.memory import RedisMemory
 from workers.model_watch import Models
 from workers.old_versions import remains, remove_items
 from workers.second_encoders import SecondEncoders
@@ -35,6 +36,7 @@ class EncoderSession:
 
     def __init__(self, settings: Settings, client: redis.Redis, bundle: Bundle, models: Models) -> None:
         self._redis = client
+        self._redis_memory = RedisMemory(client)
         self._keys = Keys(settings.redis.prefix)
         self._models = models
         self._bundle = bundle
@@ -48,7 +50,7 @@ class EncoderSession:
         self._encoder = Encoder(settings, client, consumer, self._dead_letters, anomalies, bundle, self._told)
         topic = settings.kafka.items_topic
         self._partitions = connections.partitions(consumer, [topic])[topic]
-        self._encoder.source.lag.publish(topic)
+        self._encoder.source.lag.publish(topic, consumer)
         self._second = SecondEncoders(settings, client, models.load, self._encoder.source, anomalies)
 
     def run(self, health: Health, stop: threading.Event) -> None:
@@ -67,6 +69,7 @@ class EncoderSession:
         """Follow the pointers once a second. No model ends the session."""
         if not self._models.due():
             return False
+        self._redis_memory.look()
         own, versions = self._bundle.version, self._models.versions
         versions.use([own])
         versions.serve(own)

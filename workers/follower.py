@@ -18,6 +18,7 @@ from workers import metrics
 from workers.background import Background
 from workers.catalogue import Catalogue
 from workers.refusals import raise_if_denied
+from workers.tracing import indexing
 
 log = structlog.get_logger()
 
@@ -60,6 +61,7 @@ class Follower(Background):
         self._partitions = {partition: keys.items(version, partition) for partition in range(partitions)}
         self._catalogue = catalogue
         self._positions: dict[int, int] = {}
+        self._current_at = time.monotonic()
         self.loaded = threading.Event()
 
     def loop(self) -> None:
@@ -72,9 +74,13 @@ class Follower(Background):
                     self._follow()
             except redis.RedisError as error:
                 raise_if_denied(error)
-                metrics.FAILURES.labels(type(error).__name__).inc()
+                metrics.count_failure(error)
                 log.warning("follower_retrying", error=type(error).__name__, reason=str(error))
                 self.stopping.wait(RETRY_S)
+
+    def age_s(self) -> float:
+        """Return for how long the catalogue has not been known to have all that Redis has."""
+        return time.monotonic() - self._current_at
 
     def _load_missing(self) -> None:
         # Until all is loaded nobody asks the indexes.
@@ -135,11 +141,16 @@ class Follower(Background):
             keys.log: f"{self._positions[partition]}-0" for partition, keys in self._partitions.items()
         }
         by_log = {keys.log.encode(): partition for partition, keys in self._partitions.items()}
+        asked_at = time.monotonic()
         reply = cast(_Reply, self._redis.xread(streams, count=BATCHES_AT_A_TIME, block=BLOCK_MS))
         if not reply:
             self._check_for_restore()
         for name, entries in reply:
             self._apply(by_log[name], entries)
+        complete = all(len(entries) < BATCHES_AT_A_TIME for _, entries in reply)
+        # Of a partition that is to be loaded again there is no position.
+        if complete and len(self._positions) == len(self._partitions):
+            self._current_at = asked_at
 
     def _apply(self, partition: int, entries: list[tuple[bytes, dict[bytes, bytes]]]) -> None:
         ids: list[str] = []
@@ -161,7 +172,8 @@ class Follower(Background):
             ids += entry.ids
             records += entry.records
             attributes += entry.attributes
-        self._catalogue.apply(partition, ids, records, attributes)
+        with indexing(entries):
+            self._catalogue.apply(partition, ids, records, attributes)
         self._advance(partition, position)
 
     def _advance(self, partition: int, position: int) -> None:

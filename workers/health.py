@@ -16,6 +16,7 @@ from prometheus_client import CONTENT_TYPE_LATEST, generate_latest
 
 from schemas.settings import HealthSettings
 from workers import metrics
+from workers.memory import memory_limit_bytes
 
 log = structlog.get_logger()
 
@@ -27,6 +28,8 @@ class Health:
         self._stalled_after = settings.stalled_after_s
         self._beat = time.monotonic()
         self.not_ready: str | None = "starting"
+        metrics.READY.set_function(lambda: self.not_ready is None)
+        metrics.MEMORY_LIMIT.set(memory_limit_bytes())
         self._server = ThreadingHTTPServer((settings.host, settings.port), self._handler())
         self._server.daemon_threads = True
 

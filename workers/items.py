@@ -11,6 +11,7 @@ from schemas.keys import ITEMS_PER_BUCKET, ItemKeys
 from schemas.records import LogEntry
 from workers import buckets
 from workers.delivery import Batch, Position
+from workers.tracing import TRACEPARENT
 
 
 @dataclass(slots=True)
@@ -35,6 +36,7 @@ def item_batch(
     records: dict[str, bytes | None],
     attributes: dict[str, bytes | None],
     log_events: int,
+    traceparent: str | None = None,
 ) -> ItemBatch:
     """Return the writes that take a partition from ``position`` to the offset ``following``.
 
@@ -42,6 +44,7 @@ def item_batch(
     ``records`` holds the outcome for each of these ids and ``attributes`` for those that have or had any, None for
     what is to be removed.
     ``log_events`` is about how many offsets the change log reaches back.
+    ``traceparent`` names the span that this is part of.
     """
     batch = Batch(keys.position)
     ids, count = position.ids, position.buckets
@@ -58,7 +61,10 @@ def item_batch(
     packed = [record or b"" for record in records.values()]
     entry = LogEntry(position.next, list(records), packed, [attributes.get(name) or b"" for name in records])
     oldest = max(following - log_events, 0)
-    batch.add(keys.log, "XADD", "MINID", "~", oldest, _entry_id(following), "batch", entry.pack())
+    fields: list[str | bytes] = ["batch", entry.pack()]
+    if traceparent is not None:
+        fields += [TRACEPARENT, traceparent]
+    batch.add(keys.log, "XADD", "MINID", "~", oldest, _entry_id(following), *fields)
     return ItemBatch(batch, ids, count)
 
 

@@ -22,6 +22,11 @@ class Lag:
         self._waiting_bytes = 0
         self._oldest_ms: int | None = None
 
+    def see(self, polled: Mapping[TopicPartition, Sequence[ConsumerRecord]]) -> None:
+        """Take over what a poll gave, before Redis is asked: it may not answer, and then these wait."""
+        if polled and self._oldest_ms is None:
+            self._oldest_ms = min(records[0].timestamp for records in polled.values())
+
     def note(
         self,
         consumer: KafkaConsumer,
@@ -52,8 +57,14 @@ class Lag:
         oldest_ms = self._oldest_ms
         return 0.0 if oldest_ms is None else max(time.time() - oldest_ms / 1000, 0.0)
 
-    def publish(self, topic: str) -> None:
-        """Let the metrics of ``topic`` be these."""
+    def publish(self, topic: str, consumer: KafkaConsumer) -> None:
+        """Let the metrics of ``topic`` be these, and say how long Kafka has not answered ``consumer``, of a group."""
+        began, coordinator = time.monotonic(), consumer._coordinator
+
+        def silence() -> float:
+            return time.monotonic() - max(float(coordinator.heartbeat.last_receive), began)
+
+        metrics.KAFKA_SILENCE.labels(topic).set_function(silence)
         metrics.LAG_EVENTS.labels(topic).set_function(lambda: self._events)
         metrics.LAG_SECONDS.labels(topic).set_function(self.seconds)
         metrics.WAITING_BYTES.labels(topic).set_function(lambda: self._waiting_bytes)

@@ -1,11 +1,15 @@
-"""Structured logs on standard error: JSON lines, or readable lines at a terminal."""
+"""Structured logs on standard error: JSON lines, or readable lines at a terminal.
+
+A line about events has their ``topic``, ``partition`` and ``offset``, the ``model`` they met, and the ``trace_id`` of
+the event or of its batch where there is one.
+"""
 
 from __future__ import annotations
 
 import logging
 import sys
 import time
-from typing import Final
+from typing import Final, Literal
 
 import structlog
 
@@ -13,19 +17,19 @@ import structlog
 LIBRARY_LINE_S: Final = 5.0
 
 
-def configure(level: str) -> None:
+def configure(level: str, form: Literal["auto", "json", "text"] = "auto") -> None:
     """Send structlog, and the libraries' warnings through it, to standard error."""
-    terminal = sys.stderr.isatty()
+    readable = sys.stderr.isatty() if form == "auto" else form == "text"
     shared: list[structlog.types.Processor] = [
         structlog.contextvars.merge_contextvars,
         structlog.processors.add_log_level,
         structlog.processors.TimeStamper(fmt="iso", utc=True),
     ]
-    traces: list[structlog.types.Processor] = [] if terminal else [structlog.processors.format_exc_info]
+    traces: list[structlog.types.Processor] = [] if readable else [structlog.processors.format_exc_info]
     # Traces never show the values of variables, which may be secret.
     renderer: structlog.types.Processor = (
-        structlog.dev.ConsoleRenderer(exception_formatter=structlog.dev.plain_traceback)
-        if terminal
+        structlog.dev.ConsoleRenderer(colors=sys.stderr.isatty(), exception_formatter=structlog.dev.plain_traceback)
+        if readable
         else structlog.processors.JSONRenderer()
     )
     structlog.configure(

@@ -69,7 +69,7 @@ def run(session: Session, health: Watch, stop: threading.Event, superseded: Call
         except (redis.RedisError, KafkaError) as error:
             raise_if_denied(error)
             # Nothing of the batch is committed: it is read again from the position in Redis.
-            metrics.FAILURES.labels(type(error).__name__).inc()
+            metrics.count_failure(error)
             log.warning("retrying", error=type(error).__name__, reason=str(error), wait_s=backoff)
             session.rewind()
             stop.wait(backoff)

@@ -1,14 +1,34 @@
-"""Every Prometheus metric, declared once."""
+"""Every Prometheus metric, declared once.
+
+On the main path they are set once a batch, or when they are read. What an alert takes the rate of is there with 0
+before the first of it happens, or the first would go unseen: :func:`begin`.
+"""
 
 from __future__ import annotations
 
 from typing import Final
 
-from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
+import redis
+from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, ProcessCollector
+
+from schemas.events import BadEvent
 
 REGISTRY: Final = CollectorRegistry()
+# Memory, processor time, open files and start of the process, under the names that all Prometheus clients give them.
+ProcessCollector(registry=REGISTRY)
 _STAGE_BUCKETS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10)
 
+# 1 for each worker that runs.
+WORKER: Final = Gauge("latentstream_worker_info", "The role of the worker.", ["role"], registry=REGISTRY)
+# What /ready says.
+READY: Final = Gauge("latentstream_ready", "Whether model and index are loaded: 1 or 0.", registry=REGISTRY)
+# Of the container, or of the machine where that has none: what process_resident_memory_bytes must stay below.
+MEMORY_LIMIT: Final = Gauge("latentstream_memory_limit_bytes", "Memory that the process may take.", registry=REGISTRY)
+# As Redis tells a worker that may ask it (INFO); the limit is its maxmemory, or the memory of its machine.
+REDIS_MEMORY: Final = Gauge("latentstream_redis_memory_bytes", "Memory that Redis takes.", registry=REGISTRY)
+REDIS_MEMORY_LIMIT: Final = Gauge(
+    "latentstream_redis_memory_limit_bytes", "Memory that Redis may take.", registry=REGISTRY
+)
 # Events committed, by topic: the worker's throughput.
 EVENTS: Final = Counter("latentstream_events", "Events processed.", ["topic"], registry=REGISTRY)
 # Events that are on the topic and not committed, of the partitions that the worker has, as of its last fetch.
@@ -31,11 +51,15 @@ REFUSED_WRITES: Final = Counter(
 REFUSED_LISTS: Final = Counter(
     "latentstream_refused_lists", "Recommendation lists refused as older.", registry=REGISTRY
 )
-# Batches repeated after Kafka or Redis failed.
+# Batches, queries and readings of the change log repeated after Kafka or Redis failed, by system and exception class.
 FAILURES: Final = Counter(
-    "latentstream_failures", "Failures of Kafka or Redis that were retried.", ["error"], registry=REGISTRY
+    "latentstream_failures", "Failures of Kafka or Redis that were retried.", ["system", "error"], registry=REGISTRY
 )
-# Seconds each stage of a batch took: decode, encode, recommend, dead_letters, anomalies, lists, commit.
+# Since the group's coordinator last answered a heartbeat: a consumer that cannot reach Kafka meets no failure.
+KAFKA_SILENCE: Final = Gauge(
+    "latentstream_kafka_silence_seconds", "Age of Kafka's last answer to the consumer.", ["topic"], registry=REGISTRY
+)
+# Seconds each stage of a batch took, see STAGES.
 STAGE_SECONDS: Final = Histogram(
     "latentstream_stage_seconds",
     "Duration of a stage of a batch.",
@@ -96,8 +120,20 @@ STORED: Final = Gauge("latentstream_stored", "Items or users in the partitions."
 TRAINED: Final = Gauge("latentstream_trained", "Items or users of the training.", ["model", "of"], registry=REGISTRY)
 # On-demand queries, by type and status.
 QUERIES: Final = Counter("latentstream_queries", "On-demand queries answered.", ["type", "status"], registry=REGISTRY)
+# From the request being written to the stream until it is answered, turned away or dropped.
+QUERY_SECONDS: Final = Histogram(
+    "latentstream_query_seconds", "Age of a query when it is finished.", buckets=_STAGE_BUCKETS, registry=REGISTRY
+)
 # Items that can be recommended now.
 INDEX_ITEMS: Final = Gauge("latentstream_index_items", "Items in the index.", ["model"], registry=REGISTRY)
+# Vectors that were replaced or removed and are still in the index, until a new sealed part is built.
+INDEX_TOMBSTONES: Final = Gauge(
+    "latentstream_index_tombstones", "Stale vectors in the index.", ["model"], registry=REGISTRY
+)
+# Since the index was last known to have all that the change log in Redis had: below a second where all is well.
+INDEX_AGE_SECONDS: Final = Gauge(
+    "latentstream_index_age_seconds", "Seconds since the index was up to date.", ["model"], registry=REGISTRY
+)
 # Which share of the ten best a search finds, as it was measured with queries when the index was last rebuilt; 1 where
 # all items are compared.
 INDEX_RECALL: Final = Gauge(
@@ -113,9 +149,53 @@ WAITING_ITEMS: Final = Gauge(
 )
 # 1 for each model version in use: two while an experiment runs.
 MODEL: Final = Gauge("latentstream_model_info", "The model in use.", ["version"], registry=REGISTRY)
+# When each of them was trained, in Unix seconds, as its version says.
+MODEL_TRAINED: Final = Gauge(
+    "latentstream_model_trained_timestamp_seconds", "When the model was trained.", ["model"], registry=REGISTRY
+)
 # Trainings by how they ended: promoted, refused or failed.
 TRAININGS: Final = Counter("latentstream_trainings", "Trainings.", ["outcome"], registry=REGISTRY)
 # NDCG at 50 of the lists of both models, measured by the last training on interactions that it held out.
 LIST_QUALITY: Final = Gauge("latentstream_list_quality", "NDCG@50 on held-out data.", ["role"], registry=REGISTRY)
 # Share of the interactions since the last training that are with items which the current model was not trained on.
 NEW_ITEMS: Final = Gauge("latentstream_new_items_share", "Interactions with items new to the model.", registry=REGISTRY)
+
+# By role: the stages of a batch, in their order.
+STAGES: Final = {
+    "encoder": ("decode", "encode", "dead_letters", "anomalies", "commit"),
+    "recommender": ("decode", "read", "histories", "dead_letters", "recommend", "lists", "commit"),
+}
+# What befalls a worker whose Redis or Kafka is away or full; there are others.
+_COMMON_FAILURES: Final = (
+    ("redis", "ConnectionError"),
+    ("redis", "TimeoutError"),
+    ("redis", "OutOfMemoryError"),
+    ("kafka", "KafkaTimeoutError"),
+    ("kafka", "KafkaConnectionError"),
+)
+
+
+def begin(role: str, topic: str | None = None) -> None:
+    """Say what runs, and count from 0 what may happen to a worker of ``role`` that reads ``topic``."""
+    WORKER.labels(role).set(1)
+    for labels in _COMMON_FAILURES:
+        FAILURES.labels(*labels)
+    for stage in STAGES.get(role, ()):
+        STAGE_SECONDS.labels(stage)
+    if topic is not None:
+        EVENTS.labels(topic)
+        REFUSED_WRITES.labels(topic)
+        for reason in BadEvent.__subclasses__():
+            DEAD_LETTERS.labels(topic, reason.__name__)
+    if role == "recommender":
+        for source in ("model", "popular"):
+            LISTS.labels(source)
+    if role == "trainer":
+        for outcome in ("promoted", "refused", "failed"):
+            TRAININGS.labels(outcome)
+
+
+def count_failure(error: Exception) -> None:
+    """Count that something is tried again because of ``error``, or of what caused that."""
+    of_redis = next((one for one in (error, error.__cause__) if isinstance(one, redis.RedisError)), None)
+    FAILURES.labels("kafka" if of_redis is None else "redis", type(of_redis or error).__name__).inc()

@@ -7,7 +7,7 @@ import io
 import sys
 import zlib
 from collections import deque
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import nullcontext
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -206,13 +206,22 @@ def _skip_line(stream: BinaryIO, step: int) -> None:
 class Publisher:
     """Sends checked lines to one topic; what waits for its acknowledgement is bounded."""
 
-    def __init__(self, producer: KafkaProducer, topic: str, kind: Kind, content_type: str, max_bytes: int) -> None:
+    def __init__(
+        self,
+        producer: KafkaProducer,
+        topic: str,
+        kind: Kind,
+        content_type: str,
+        max_bytes: int,
+        headers: Sequence[tuple[str, bytes]] = (),
+    ) -> None:
         self._producer = producer
         self._topic = topic
         self._kind = kind
         self._content_type = content_type
         self._max_bytes = max_bytes
         self._headers = [(CONTENT_TYPE_HEADER, content_type.encode())] if content_type != JSON else []
+        self._headers += headers
         self._waiting: deque[tuple[Place, int, FutureRecordMetadata]] = deque()
         self._waiting_bytes = 0
         self.report = Report()

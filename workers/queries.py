@@ -114,7 +114,7 @@ class QueryServer(Background):
             except redis.RedisError as error:
                 raise_if_denied(error)
                 ready = False
-                metrics.FAILURES.labels(type(error).__name__).inc()
+                metrics.count_failure(error)
                 log.warning("queries_retrying", error=type(error).__name__, reason=str(error))
                 self.stopping.wait(RETRY_S)
         self._stream.close()

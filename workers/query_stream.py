@@ -136,6 +136,9 @@ class QueryStream:
         """Send ``replies`` and take ``requests`` out of the stream."""
         if not requests:
             return
+        now_ms = 1000 * time.monotonic() + self._ahead_ms
+        for request in requests:
+            metrics.QUERY_SECONDS.observe(max(request.waited_s(now_ms), 0))
         keys = [self._keys.queries]
         arguments: list[bytes | str | int] = [GROUP, len(requests), *(request.entry for request in requests)]
         for reply in replies:

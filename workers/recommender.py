@@ -8,6 +8,7 @@ from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from itertools import accumulate, islice
+from typing import TYPE_CHECKING
 
 import redis
 from kafka import KafkaConsumer
@@ -27,9 +28,13 @@ from workers.popularity import KEPT, Popularity
 from workers.profiles import all_profiles
 from workers.quality import Judgement, judge, observe
 from workers.source import Owned, PartitionRecords, Source
+from workers.tracing import begin, ending, stage
 from workers.updates import Lists, Update, UserOf, by_partition, wants
 from workers.upkeep import USERS_AT_A_TIME, PartitionState, Upkeep
 from workers.waiting import Waiting, unpublished
+
+if TYPE_CHECKING:
+    from workers.spans import Span
 
 
 class Recommender:
@@ -53,6 +58,8 @@ class Recommender:
         self._states: dict[int, PartitionState] = {}
         self._decode = interaction_decoder(settings.events.max_bytes)
         self._thread = ThreadPoolExecutor(1, "rank")
+        # Of the batch in work.
+        self._span: Span | None = None
         self.source = Source(
             consumer,
             settings.kafka.interactions_topic,
@@ -80,9 +87,14 @@ class Recommender:
 
     def step(self, batches: list[PartitionRecords]) -> None:
         """Fold in ``batches``, rank each touched user once, and store: the steps of ``workers.delivery``."""
+        self._span = begin(self._all_settings.kafka.interactions_topic, batches)
+        with ending(self._span):
+            self._step(batches)
+
+    def _step(self, batches: list[PartitionRecords]) -> None:
         parts, rejected = self.decode(batches)
         updates = self.read(parts)
-        with metrics.STAGE_SECONDS.labels("dead_letters").time():
+        with stage("dead_letters", self._span):
             self._dead_letters.publish(rejected)
         self._recommend(updates)
         self._drift.publish(self.source.owned.values())
@@ -92,12 +104,12 @@ class Recommender:
 
     def decode(self, batches: list[PartitionRecords]) -> tuple[list[Decoded[Interaction]], list[Rejected]]:
         """Return the interactions of each partition, and what is none."""
-        with metrics.STAGE_SECONDS.labels("decode").time():
+        with stage("decode", self._span):
             return decode_records(batches, self._decode)
 
     def read(self, parts: list[Decoded[Interaction]]) -> list[Update]:
         """Return what ``parts`` will change, with the stored histories of their users; nothing is folded in yet."""
-        with metrics.STAGE_SECONDS.labels("read").time():
+        with stage("read", self._span):
             reads = [
                 buckets.Read(
                     self._keys.users(part.owned.partition).histories,
@@ -111,7 +123,7 @@ class Recommender:
 
     def fold(self, updates: list[Update], users: list[UserOf]) -> None:
         """Fold in what ``users`` did, and judge the lists that they had."""
-        with metrics.STAGE_SECONDS.labels("histories").time():
+        with stage("histories", self._span):
             update_of = {update.part.owned.partition: update for update in updates}
             for lists, names in by_partition(users):
                 first_contacts = update_of[lists.owned.partition].fold(names)
@@ -121,18 +133,18 @@ class Recommender:
 
     def rank(self, users: list[UserOf]) -> None:
         """Rank users of any partitions in one call of each model and one search."""
-        with metrics.STAGE_SECONDS.labels("recommend").time():
+        with stage("recommend", self._span):
             self._maker.rank(users)
 
     def write(self, users: list[UserOf]) -> None:
         """Write the lists of users that are ranked."""
-        with metrics.STAGE_SECONDS.labels("lists").time():
+        with stage("lists", self._span):
             for lists, names in by_partition(users):
                 self._maker.write(lists, names, self._states[lists.owned.partition].listed)
 
     def commit(self, updates: list[Update]) -> None:
         """Store histories, user codes and positions."""
-        with metrics.STAGE_SECONDS.labels("commit").time():
+        with stage("commit", self._span):
             for update in updates:
                 self._commit(update)
 
@@ -249,7 +261,7 @@ class Recommender:
             lists.batch.add(keys.trending, "DECAY", KEPT, *terms)
         if self.source.commit(lists.batch, part.owned, part.following):
             position.ids, position.buckets = ids, bucket_count
-            metrics.EVENTS.labels("interactions").inc(part.total)
+            metrics.EVENTS.labels(self._all_settings.kafka.interactions_topic).inc(part.total)
             observe(lists.judgements)
             now = time.time()
             for change in part.changes:

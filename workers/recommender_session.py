@@ -21,6 +21,7 @@ from workers import connections
 from workers.dead_letters import DeadLetters, dead_letters_producer
 from workers.health import Health
 from workers.loop import run
+from workers.memory import RedisMemory
 from workers.model_watch import Models
 from workers.popularity import Popularity
 from workers.queries import QueryServer
@@ -39,6 +40,7 @@ class RecommenderSession:
     def __init__(self, settings: Settings, client: redis.Redis, bundle: Bundle, models: Models) -> None:
         self._settings = settings
         self._redis = client
+        self._redis_memory = RedisMemory(client)
         self._keys = Keys(settings.redis.prefix)
         self._models = models
         self._bundle = bundle
@@ -61,7 +63,7 @@ class RecommenderSession:
         self._recommender = Recommender(
             self._settings, self._redis, self._consumer, dead_letters, serving.arms, popularity
         )
-        self._recommender.source.lag.publish(self._settings.kafka.interactions_topic)
+        self._recommender.source.lag.publish(self._settings.kafka.interactions_topic, self._consumer)
         self._queries = self._answer(serving, popularity)
         try:
             health.not_ready = None
@@ -99,6 +101,7 @@ class RecommenderSession:
         self._serving.check()
         if not self._models.due():
             return False
+        self._redis_memory.look()
         serving, versions = self._serving.target, self._models.versions
         target = self._target()
         versions.use({*serving.versions, *target.versions})
@@ -159,7 +162,7 @@ class RecommenderSession:
             # The new models are in use even where Redis does not answer: the partitions are claimed again then. The
             # old server of queries ends when its reading of the stream does, for which nobody has to wait.
             threading.Thread(target=retire, name="retire", daemon=True).start()
-        self._say("model_exchanged")
+            self._say("model_exchanged")
 
     def _abandon(self) -> None:
         if self._preparation is not None:

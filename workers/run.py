@@ -12,12 +12,13 @@ import structlog
 
 from schemas.keys import Keys
 from schemas.settings import Settings
-from workers import connections
+from workers import connections, metrics
 from workers.encoder_session import EncoderSession
 from workers.health import Health
 from workers.model_watch import Models
 from workers.recommender_session import RecommenderSession
 from workers.registry import open_registry
+from workers.tracing import tracing
 
 log = structlog.get_logger()
 
@@ -30,12 +31,15 @@ def run_worker(role: Role, settings: Settings) -> None:
     """Run a worker until SIGTERM or SIGINT, across model versions.
 
     Raises:
-        ConnectionFailed, Denied, BundleError, TooManyDeadLetters, PositionOutOfRange: what a person must repair.
+        ConnectionFailed, Denied, TracingUnavailable, BundleError, TooManyDeadLetters, PositionOutOfRange: what a
+            person must repair.
     """
     sys.setswitchinterval(THREAD_SWITCH_S)
     stop = threading.Event()
     stop_on_signals(stop)
-    with Health(settings.health) as health:
+    kafka = settings.kafka
+    metrics.begin(role, kafka.items_topic if role == "encoder" else kafka.interactions_topic)
+    with tracing(settings, role), Health(settings.health) as health:
         connections.ensure_topics(settings)
         client = connections.redis_client(settings.redis)
         models = Models(client, Keys(settings.redis.prefix), open_registry(settings))

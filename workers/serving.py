@@ -19,9 +19,11 @@ from workers.background import Background
 from workers.catalogue import Catalogue
 from workers.follower import Follower
 from workers.histories import weighted
+from workers.item_ids import ItemIds
 from workers.lookup import some_histories
 from workers.model_watch import Models
 from workers.profiles import all_profiles
+from workers.versions import trained_at
 
 _LOOK_S: Final = 0.01
 
@@ -114,6 +116,8 @@ class Preparation(Background):
                 if all(arm.catalogue.built for arm in arms):
                     break
         self.serving = Serving(self.target, Arms(arms, self.target.experiment), followers)
+        for arm in arms:
+            say_index(arm, followers[arm.version])
         self._ready.set()
 
     def check(self) -> None:
@@ -141,12 +145,14 @@ class Preparation(Background):
 
     def _make(self, version: str) -> tuple[Arm, Follower]:
         bundle, keys = self._models.load(version), Keys(self._settings.redis.prefix)
-        catalogue = Catalogue(bundle)
+        catalogue = Catalogue(bundle, self._shared_ids())
         arm = Arm.of("control", bundle, catalogue, self._redis, keys, all_profiles(self._settings.recommend))
         share = 1.0 if self._running is None else self._settings.swap.share
+        client, partitions = self._redis, self._interactions
 
         def expect() -> None:
-            stored = some_histories(self._redis, keys, self._interactions, MEASURED_QUERIES)
+            # The follower outlives this preparation: it must not keep what serves now.
+            stored = some_histories(client, keys, partitions, MEASURED_QUERIES)
             catalogue.expect([weighted(history) for history in stored])
 
         follower = Follower(self._redis, keys, version, self._partitions, catalogue, share, expect)
@@ -154,15 +160,39 @@ class Preparation(Background):
         follower.start()
         return arm, follower
 
+    def _shared_ids(self) -> ItemIds | None:
+        """Return the ids of what serves, unless most of them are of items that have gone."""
+        if self._running is None:
+            return None
+        catalogue = self._running.arms.control.catalogue
+        return catalogue.item_ids if 2 * len(catalogue.retrieval) >= len(catalogue.item_ids) else None
+
 
 def say_models(versions: Iterable[str]) -> None:
-    """Let the metrics name the models in use."""
+    """Let the metrics name the models in use, and say how old they are."""
     metrics.MODEL.clear()
+    metrics.MODEL_TRAINED.clear()
     for version in versions:
         metrics.MODEL.labels(version).set(1)
+        if (trained := trained_at(version)) is not None:
+            metrics.MODEL_TRAINED.labels(version).set(trained)
+
+
+def say_index(arm: Arm, follower: Follower) -> None:
+    """Let the metrics follow the index of a model that serves, or is about to."""
+    index = arm.catalogue.retrieval
+    metrics.INDEX_TOMBSTONES.labels(arm.version).set_function(lambda: index.tombstones)
+    metrics.INDEX_AGE_SECONDS.labels(arm.version).set_function(follower.age_s)
 
 
 def forget_metrics(version: str) -> None:
     """Drop the figures of a model that is not used any more."""
-    for gauge in (metrics.INDEX_ITEMS, metrics.INDEX_RECALL, metrics.INDEX_OFFSET, metrics.COVERAGE):
+    for gauge in (
+        metrics.INDEX_ITEMS,
+        metrics.INDEX_TOMBSTONES,
+        metrics.INDEX_AGE_SECONDS,
+        metrics.INDEX_RECALL,
+        metrics.INDEX_OFFSET,
+        metrics.COVERAGE,
+    ):
         gauge.remove_by_labels({"model": version})

@@ -125,6 +125,7 @@ class Source:
         """
         finish_joining(self._consumer)
         polled = self._consumer.poll(timeout_ms=int(timeout_s * 1000))
+        self.lag.see(polled)
         self._drop_unassigned()
         self._check_standing()
         newly = self._claim_assigned()
@@ -149,13 +150,16 @@ class Source:
 
         Where it was not, the partition is claimed again at the next poll, if it is still assigned.
         """
+        first = owned.position.next
+        stretch = {"topic": self._topic, "partition": owned.partition, "offset": first, "following": following}
         try:
             self._store.commit(batch, owned.position, following)
         except (Refused, Moved) as error:
             metrics.REFUSED_WRITES.labels(self._topic).inc()
-            log.warning("write_refused", topic=self._topic, partition=owned.partition, reason=str(error))
+            log.warning("write_refused", **stretch, reason=str(error))
             self._release(owned.partition, hold=isinstance(error, Refused))
             return False
+        log.debug("committed", **stretch)
         self._uncommitted[owned.partition] = following
         return True
 
@@ -291,6 +295,7 @@ class Source:
     def _note_answer(self, offsets: dict[TopicPartition, OffsetAndMetadata], answer: object) -> None:
         """Log that Kafka did not take ``offsets``, and give those again that are still ours and the newest."""
         if isinstance(answer, Exception):
+            metrics.count_failure(answer)
             log.warning("kafka_commit_failed", topic=self._topic, reason=str(answer))
             for target, told in offsets.items():
                 if target.partition in self.owned:

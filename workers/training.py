@@ -5,7 +5,6 @@ from __future__ import annotations
 import gzip
 import time
 from collections.abc import Callable, Iterator
-from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, Final
 
@@ -93,11 +92,6 @@ def read_topics(settings: Settings, builder: DatasetBuilder, ends: Offsets, prog
             _replay(consumer, topic, ends[topic], add, builder, progress)
     finally:
         consumer.close(timeout_ms=1000)
-
-
-def version_prefix() -> str:
-    """Return the part of a version that says when it was trained."""
-    return datetime.now(UTC).strftime("%Y%m%dT%H%M%S")
 
 
 def _replay(

@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterable
+from datetime import UTC, datetime
 from typing import Final, cast
 
 import redis
@@ -21,6 +22,8 @@ from workers.topic_identity import TopicIdentity
 
 # A recommender that hangs for longer loads its codes anew afterwards, if they were not kept up to date.
 IN_USE_S: Final = 15.0
+# How a version that is trained here begins.
+_TRAINED: Final = "%Y%m%dT%H%M%S"
 _MARK_HOLDS_S: Final = 10.0
 _USE: Final = """
 local now = redis.call('TIME')
@@ -88,3 +91,16 @@ def partitions_of(client: redis.Redis, keys: Keys, topic: str) -> int:
     """Return how many partitions of ``topic`` there are positions for, 0 where there are none."""
     stored = cast(bytes | None, client.hget(keys.topics, topic))
     return TopicIdentity.parse(stored.decode()).partitions if stored else 0
+
+
+def version_prefix() -> str:
+    """Return the part of a version that says when it was trained."""
+    return datetime.now(UTC).strftime(_TRAINED)
+
+
+def trained_at(version: str) -> float | None:
+    """Return when a version was trained, in Unix seconds, None where it does not say so."""
+    try:
+        return datetime.strptime(version.partition("-")[0], _TRAINED).replace(tzinfo=UTC).timestamp()
+    except ValueError:
+        return None

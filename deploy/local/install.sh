@@ -1,8 +1,9 @@
 #!/usr/bin/env bash
-# What the Makefile needs on a machine: `install.sh venv | java | chromium | lock`.
+# What the Makefile needs on a machine: `install.sh venv | java | prometheus | chromium | lock`.
 #   venv  builds .venv with the versions in .ci/constraints.txt
 #   java  installs Java 17 or later and Maven where they are missing, as root on Debian or Ubuntu; else says how
-#   chromium  installs the browser that the explorer is tested in, in the same way; without it those tests are skipped
+#   prometheus  takes prometheus and promtool, which tests ask, out of Debian's package into .venv; nothing is started
+#   chromium  installs the browser that the explorer is tested in, as root on Debian; without it those tests are skipped
 #   lock  writes the newest versions that pyproject.toml allows to .ci/constraints.txt
 set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/../.."
@@ -86,6 +87,27 @@ make_chromium() {
         echo "latentstream: Chromium cannot be had here, so the explorer's pages are not tested" >&2
 }
 
+make_prometheus() {
+    if [ -x .venv/bin/promtool ] || command -v promtool prometheus >/dev/null; then return; fi
+    if ! command -v apt-get >/dev/null; then
+        echo "latentstream: without prometheus and promtool on PATH some tests are skipped (brew install prometheus)" >&2
+        return
+    fi
+    echo "Taking prometheus and promtool out of Debian's package."
+    # Not local: the trap runs when the function has ended.
+    scratch=$(mktemp -d)
+    trap 'rm -rf "$scratch"' EXIT
+    # Only root may renew the lists, and others may not need to.
+    if [ "$(id -u)" = 0 ]; then apt-get update -qq; fi
+    # To install it would start a server with the machine.
+    if ! (cd "$scratch" && apt-get download -qq -o APT::Sandbox::User="$(id -un)" prometheus); then
+        echo "latentstream: without prometheus and promtool some tests are skipped; in CI they fail" >&2
+        return
+    fi
+    dpkg-deb --extract "$scratch"/prometheus_*.deb "$scratch"
+    install "$scratch/usr/bin/prometheus" "$scratch/usr/bin/promtool" .venv/bin
+}
+
 make_lock() {
     # Not local: the trap runs when the function has ended.
     scratch=$(mktemp -d)
@@ -101,7 +123,8 @@ make_lock() {
 case "${1:-}" in
     venv) make_venv ;;
     java) make_java ;;
+    prometheus) make_prometheus ;;
     chromium) make_chromium ;;
     lock) make_lock ;;
-    *) fail "usage: $0 venv | java | chromium | lock" ;;
+    *) fail "usage: $0 venv | java | prometheus | chromium | lock" ;;
 esac

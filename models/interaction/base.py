@@ -78,6 +78,11 @@ class InteractionAutoencoder(ABC):
     def trainable(self) -> list[Any]:
         """All variables that training changes."""
 
+    @property
+    def moving(self) -> list[Any]:
+        """What else changes in training: averages, copies."""
+        return []
+
     @abstractmethod
     def loss(self, batch: Batch, seed: Any, progress: Any, group: int) -> Any:
         """Return the mean loss of a user for one of the ``groups``.

@@ -50,6 +50,11 @@ class Hybrid(InteractionAutoencoder):
         """The variables of both parts."""
         return [*self._elsa.trainable, *self._vae.trainable]
 
+    @property
+    def moving(self) -> list[Any]:
+        """The averages of the spreads."""
+        return [self._spreads]
+
     def loss(self, batch: Batch, seed: Any, progress: Any, group: int) -> Any:
         """Return the sum of both losses, which share no variable."""
         self._measure(batch)

@@ -50,6 +50,11 @@ class RecVae(MultinomialAutoencoder):
         return [variable for group in self.groups for variable in group]
 
     @property
+    def moving(self) -> list[Any]:
+        """The encoder of the last round."""
+        return [self._old_embeddings, *self._old_posterior.variables]
+
+    @property
     def groups(self) -> list[list[Any]]:
         """The encoder's variables, and the decoder's."""
         return [[self._embeddings, *self._posterior.trainable_variables], self.decoder]

@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+import fcntl
+import hashlib
+import os
+import shutil
 import subprocess
 import sys
 import time
@@ -18,7 +22,8 @@ from schemas.events import InteractionEvent, ItemEvent, encode
 from schemas.keys import Keys
 from schemas.records import CodeRecord
 from schemas.settings import Settings
-from tests.e2e.world import World
+from tests.conftest import TRAINED_WORLDS
+from tests.e2e.world import World, make_world
 from tests.processes import environment
 from workers import connections
 from workers.lookup import current_version, find_item
@@ -99,25 +104,55 @@ class Progress:
         self._consumer.close(timeout_ms=1000)
 
 
+@pytest.fixture(scope="session")
+def world() -> World:
+    return make_world()
+
+
 def train_world(world: World, directory: Path, seed: int = 0) -> str:
-    """Train on the world from files, by the command line, into ``directory/models``; return the version."""
-    files: dict[str, Sequence[ItemEvent | InteractionEvent]] = {
-        "items": world.items,
-        "interactions": world.interactions,
-    }
-    for name, events in files.items():
-        (directory / f"{name}.jsonl").write_bytes(b"".join(encode(event) + b"\n" for event in events))
-    model = {"registry": directory / "models", "content": {"latent_dim": 4}, "user_dim": 16, "seed": seed}
+    """Train on the world from files, by the command line, into ``directory/models``; return the version.
+
+    It is done once in a test session, and copied: three processes want the same models.
+    """
+    events = {"items": _lines(world.items), "interactions": _lines(world.interactions)}
+    kept = os.environ.get(TRAINED_WORLDS)
+    if kept is None:
+        return _train(events, directory, seed)
+    digest = hashlib.sha256(repr((seed, events)).encode()).hexdigest()[:16]
+    shared = Path(kept) / digest
+    shared.mkdir(exist_ok=True)
+    with (shared / "lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        version = next(iter(Registry(shared / "models").versions()), None) or _train(events, shared, seed)
+    shutil.copytree(shared / "models" / version, directory / "models" / version)
+    return version
+
+
+def _lines(events: Sequence[ItemEvent | InteractionEvent]) -> bytes:
+    return b"".join(encode(event) + b"\n" for event in events)
+
+
+def _train(events: dict[str, bytes], directory: Path, seed: int) -> str:
     registry = Registry(directory / "models")
     before = set(registry.versions())
+    model = {"registry": registry.root, "content": {"latent_dim": 4}, "user_dim": 16, "seed": seed}
     command = [sys.executable, "-m", "workers", "train", "--no-promote"]
-    for name in files:
+    for name, lines in events.items():
+        (directory / f"{name}.jsonl").write_bytes(lines)
         command += [f"--{name}", str(directory / f"{name}.jsonl")]
     environ = environment(Settings(home=directory, model=model))
     done = subprocess.run(command, env=environ, capture_output=True, text=True, timeout=240, check=False)
     assert done.returncode == 0, done.stderr
     (version,) = set(registry.versions()) - before
     return version
+
+
+@pytest.fixture(scope="session")
+def trained(world: World, tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, str]:
+    """Return the registry of a model that was trained on the world, and its version."""
+    directory = tmp_path_factory.mktemp("trained")
+    version = train_world(world, directory)
+    return directory / "models", version
 
 
 @pytest.fixture

@@ -26,7 +26,6 @@ from tests.processes import REPOSITORY, environment, worker_process
 from workers import connections
 from workers.lookup import current_version
 from workers.promotions import promotions
-from workers.trainer.report import report_path
 
 PNG = b"\x89PNG\r\n\x1a\n"
 
@@ -95,7 +94,7 @@ def test_the_first_model_is_promoted_and_one_of_shuffled_data_refused(
     times = sorted(event.timestamp or 0 for event in world.interactions)
     assert manifest.trained_until is not None
     assert sum(time > manifest.trained_until for time in times) == pytest.approx(0.2 * len(times), rel=0.15)
-    check_report(report_path(settings.registry, first), 4)
+    check_report(registry.report_path(first), 4)
     assert not list(settings.registry.glob(".reading-*"))
 
     publish(settings, shuffled(world, 0.2))
@@ -104,7 +103,7 @@ def test_the_first_model_is_promoted_and_one_of_shuffled_data_refused(
     assert current_version(redis_client, keys) == first
     (refused,) = set(registry.versions()) - {first}
     assert refused in told
-    page = check_report(report_path(settings.registry, refused), 4)
+    page = check_report(registry.report_path(refused), 4)
     figures = [float(value) for value in re.findall(r"NDCG@50 ([.\d]+), the current model's ([.\d]+)", page)[0]]
     assert figures[0] < 0.95 * figures[1]
     assert [one.version for one in promotions(redis_client, keys)] == [first]
@@ -152,7 +151,7 @@ def test_a_worker_trains_when_it_is_due_and_goes_on_after_a_stop(
     offsets = registry.manifest(version).offsets
     assert sum(offsets[settings.kafka.interactions_topic].values()) == len(world.interactions)
     assert "An interrupted training with the same data and settings was continued." in check_report(
-        report_path(settings.registry, version), 4
+        registry.report_path(version), 4
     )
     assert list(unfinished.iterdir()) == []
 

@@ -15,11 +15,14 @@ from kafka import KafkaProducer
 from schemas.events import InteractionEvent, ItemEvent
 from schemas.keys import Keys
 from schemas.settings import ExplorerSettings, Settings
-from tests.e2e.conftest import Progress, publish
+from tests.e2e.conftest import Progress, publish, trained, world
 from tests.e2e.world import World
 from tests.explorer.browser import Page, browser, explorer
 from tests.processes import worker_process
 from workers import connections
+
+# The model of the small world is trained once, and copied.
+__all__ = ["trained", "world"]
 
 # An id and a title as somebody would choose them who wants to see how far they get.
 HOSTILE: Final = "<img src=x onerror=alert(1)>/../?id=1&x#\u202e\"'"

@@ -23,7 +23,7 @@ from schemas.events import ItemEvent
 from tests.e2e.conftest import train_world
 from tests.e2e.world import make_world
 from tests.faults import server_faults, swap_faults, topic_faults, worker_faults
-from tests.faults.points import POINTS, ROLES, SENT, SWAP_POINTS, Role
+from tests.faults.points import POINTS, ROLES, SENT, SWAP_FAILURES, SWAP_POINTS, Role
 from tests.faults.servers import Servers
 from tests.faults.system import System
 from tests.fork_server import ForkServer
@@ -89,6 +89,9 @@ def faults(versions: Sequence[str], other_shape: str) -> list[Fault]:
         for point in SWAP_POINTS[role]:
             inject = partial(swap_faults.kill_at, versions=versions, role=role, point=point)
             found.append(Fault(f"kill -9 in a swap, {role}: {point}", inject, 10))
+        for point in SWAP_FAILURES[role]:
+            inject = partial(swap_faults.fail_at, versions=versions, role=role, point=point)
+            found.append(Fault(f"Redis silent in a swap, {role}: {point}", inject, 10))
     found.append(Fault("back and forth between models", partial(swap_faults.back_and_forth, versions=versions), 20, 2))
     return found
 

@@ -20,8 +20,8 @@ from workers.delivery import PositionStore
 Role = Literal["encoder", "recommender"]
 ROLES: Final[tuple[Role, ...]] = ("encoder", "recommender")
 # kill: `kill -9`. stop: SIGSTOP. term: SIGTERM, and the step goes on. cut: the connection to Redis breaks when a commit
-# is on its way and its answer is not.
-Action = Literal["kill", "stop", "term", "cut"]
+# is on its way and its answer is not. fail: the step ends as where Redis does not answer.
+Action = Literal["kill", "stop", "term", "cut", "fail"]
 
 
 class Point(NamedTuple):
@@ -44,6 +44,10 @@ def _given(arguments: tuple[Any, ...], result: Any) -> bool:  # noqa: ARG001
 
 def _beside(arguments: tuple[Any, ...], result: Any) -> bool:  # noqa: ARG001
     return arguments[0]._running is not None
+
+
+def _again(arguments: tuple[Any, ...], result: Any) -> bool:  # noqa: ARG001
+    return arguments[1].partition in arguments[0]._states
 
 
 def _named(arguments: tuple[Any, ...], result: Any) -> bool:  # noqa: ARG001
@@ -98,9 +102,16 @@ SWAP_POINTS: Final[dict[Role, dict[str, Point]]] = {
     "recommender": {
         "other model loaded": Point("workers.serving", "Preparation", "_make", "after", _beside),
         "models are to be exchanged": Point("workers.recommender", "Recommender", "take_over", "before"),
+        "a partition is taken over": Point("workers.recommender", "Recommender", "_on_claimed", "before", _again),
         "models exchanged": Point("workers.recommender", "Recommender", "take_over", "after"),
         "old user codes dropped": Point("workers.upkeep", "Upkeep", "_drop_codes", "after", _named),
     },
+}
+
+# Those of them at which Redis may not answer, with the model half exchanged.
+SWAP_FAILURES: Final[dict[Role, tuple[str, ...]]] = {
+    "encoder": ("model changed",),
+    "recommender": ("a partition is taken over", "models exchanged"),
 }
 
 
@@ -116,17 +127,12 @@ def arm(role: Role, name: str, hit: int, action: Action) -> None:
 
     def counted(*arguments: Any, **options: Any) -> Any:
         nonlocal seen
-        if point.when == "before":
-            seen += 1
-            if seen == hit:
-                _act(action)
-            return original(*arguments, **options)
-        result = original(*arguments, **options)
+        result = original(*arguments, **options) if point.when == "after" else None
         if point.counts(arguments, result):
             seen += 1
             if seen == hit:
                 _act(action)
-        return result
+        return result if point.when == "after" else original(*arguments, **options)
 
     setattr(owner, point.function, counted)
 
@@ -165,5 +171,7 @@ def _owner(point: Point) -> Any:
 
 
 def _act(action: Action) -> None:
+    if action == "fail":
+        raise redis.ConnectionError("a fault")
     number = {"kill": signal.SIGKILL, "stop": signal.SIGSTOP, "term": signal.SIGTERM}[action]
     os.kill(os.getpid(), number)

@@ -61,4 +61,4 @@ def test_filtered_search_on_a_gpu_equals_brute_force(matching: str, monkeypatch:
 
 
 def test_sealed_part_lies_on_the_gpu() -> None:
-    assert SealedPart(np.ones((10, 4), np.float32)).on_gpu
+    assert SealedPart(4, [(np.ones((10, 4), np.float32), np.arange(10))]).on_gpu

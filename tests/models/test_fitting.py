@@ -52,4 +52,4 @@ def test_validates_every_so_often_and_at_the_end() -> None:
 
 def test_a_loss_that_is_not_finite_is_an_error() -> None:
     with pytest.raises(FloatingPointError, match="epoch 3"):
-        fit_epochs(lambda epoch: math.nan if epoch == 2 else 1.0, epochs=5, report=lambda *_: None)
+        fit_epochs(lambda epoch: math.nan if epoch == 2 else 1.0, Weights(), epochs=5, every=1, report=lambda *_: None)

@@ -116,6 +116,19 @@ def filled(count: int, **kwargs: Any) -> tuple[LatentIndex, Floats]:
     return index, vectors
 
 
+def test_tombstones_are_what_was_replaced_or_removed_until_a_new_part_is_built() -> None:
+    index, vectors = filled(20, min_delta=10)
+    index.wait_sealed()
+    assert index.tombstones == 0
+    index.upsert(np.arange(3), vectors[3:6])
+    index.remove(np.array([7, 8, 99]))
+    assert index.tombstones == 5
+    index.upsert(np.arange(20), vectors)
+    index.wait_sealed()
+    assert (index.tombstones, len(index)) == (0, 20)
+    index.close()
+
+
 def test_results_do_not_depend_on_batch_size_or_on_what_is_sealed() -> None:
     sealed, vectors = filled(3000, min_delta=1)
     sealed.wait_sealed()
@@ -312,8 +325,8 @@ def test_what_is_filled_is_sealed_once_at_the_end() -> None:
 
 
 def test_a_failure_in_the_background_reaches_the_next_caller(monkeypatch: pytest.MonkeyPatch) -> None:
-    def fail(vectors: Floats, *_: Any) -> Any:
-        raise MemoryError(f"no room for {vectors.nbytes} bytes")
+    def fail(dim: int, *_: Any) -> Any:
+        raise MemoryError(f"no room for vectors of {dim} dimensions")
 
     index, vectors = filled(4, min_delta=5)
     monkeypatch.setattr("models.index_rows.SealedPart", fail)

@@ -8,7 +8,9 @@ from typing import get_args
 import numpy as np
 import pytest
 
+from models.checkpoints import Checkpoints
 from models.explanations import contributions
+from models.fitting import ReportEpoch
 from models.histories import Histories
 from models.index import LatentIndex
 from models.interaction import KINDS, Batch, InteractionConfig, build_autoencoder, interaction_config, weighted_bags
@@ -64,6 +66,46 @@ def trained(kind: InteractionKind, histories: Histories) -> TrainedInteractions:
         report_trial=quiet,
         report_final=quiet,
     )
+
+
+class Interrupted(Exception):  # noqa: N818 - nothing is wrong
+    pass
+
+
+def test_a_training_that_was_interrupted_ends_as_if_it_was_not(
+    kind: InteractionKind, histories: Histories, tmp_path: Path
+) -> None:
+    checkpoints = Checkpoints(tmp_path, b"identity")
+    told = {"trial": 0, "final": 0}
+
+    def run(kept: Checkpoints | None, stop: tuple[str, int] = ("", 0)) -> TrainedInteractions:
+        def report_of(stage: str) -> ReportEpoch:
+            def report(done: int, _total: int, _note: str) -> None:
+                told[stage] += 1
+                if (stage, done) == stop:
+                    raise Interrupted
+
+            return report
+
+        trial, final = map(report_of, told)
+        return train_interactions(
+            histories, boards.SIDE, config_of(kind), epochs=12, seed=1,
+            report_trial=trial, report_final=final, checkpoints=kept,
+        )  # fmt: skip
+
+    whole = run(None)
+    expected = dict(told)
+    # After each fifth epoch the state is kept, so that two epochs are done again. All kinds come to the fifth.
+    for stop in (("trial", 7), ("final", 5)):
+        with pytest.raises(Interrupted):
+            run(checkpoints, stop)
+    continued = run(checkpoints)
+    np.testing.assert_array_equal(continued.network.retrieval, whole.network.retrieval)
+    np.testing.assert_array_equal(continued.user_codes, whole.user_codes)
+    assert continued.metrics == whole.metrics
+    assert continued.curve == whole.curve
+    assert told["trial"] == 2 * expected["trial"] + 2
+    assert told["final"] == 2 * expected["final"]
 
 
 def space_of(network: InteractionNetwork, item_bytes: int = 64) -> InteractionSpace:

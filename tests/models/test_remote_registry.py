@@ -124,6 +124,21 @@ def test_a_copy_that_was_damaged_is_made_anew(url: str, tmp_path: Path, bundle: 
     assert reader.load(bundle.name).version == bundle.name
 
 
+def test_a_report_comes_and_goes_with_its_version(url: str, tmp_path: Path, bundle: Path) -> None:
+    writer, reader = published(url, tmp_path / "a", bundle), RemoteRegistry(url, tmp_path / "b")
+    assert reader.report(bundle.name) is None
+    writer.report_path(bundle.name).write_text("figures")
+    writer.publish_report(bundle.name)
+    for _ in range(2):
+        report = reader.report(bundle.name)
+        assert report is not None
+        assert report.read_text() == "figures"
+    assert reader.versions() == [bundle.name]
+    reader.remove(bundle.name)
+    assert RemoteRegistry(url, tmp_path / "c").report(bundle.name) is None
+    assert reader.report(bundle.name) is None
+
+
 def test_an_empty_store_has_no_versions(url: str, tmp_path: Path, bundle: Path) -> None:
     registry = RemoteRegistry(url, tmp_path / "a")
     assert registry.versions() == []
@@ -135,7 +150,16 @@ def test_an_empty_store_has_no_versions(url: str, tmp_path: Path, bundle: Path) 
 @pytest.mark.parametrize("version", ["", ".", "..", "../x", "a/b", "/etc", ".copies", "a\n", "x" * 101, "a\0"])
 def test_nothing_but_versions_is_reached(version: str, url: str, tmp_path: Path) -> None:
     registry = RemoteRegistry(url, tmp_path / "a")
-    for ask in (registry.load, registry.manifest, registry.publish, registry.remove, registry.size, registry.fetch):
+    for ask in (
+        registry.load,
+        registry.manifest,
+        registry.publish,
+        registry.remove,
+        registry.size,
+        registry.fetch,
+        registry.report,
+        registry.publish_report,
+    ):
         with pytest.raises(BundleError, match="not the name"):
             ask(version)
 

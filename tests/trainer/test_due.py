@@ -14,7 +14,8 @@ from schemas.keys import Keys
 from schemas.settings import Settings, TrainerSettings
 from tests.e2e.conftest import publish
 from workers import connections
-from workers.trainer.due import LEAST_COUNTED, Due, LastTraining, read_last, write_last
+from workers.last_training import LastTraining, read_last, write_last
+from workers.trainer.due import LEAST_COUNTED, Due
 from workers.trainer.plan import Plan, PlanFile
 
 KNOWN = 40

@@ -11,6 +11,7 @@ import numpy as np
 from models.space import Placement
 from schemas.records import CodeRecord, version_tag
 from workers.catalogue import Catalogue
+from workers.item_ids import ItemIds
 
 VERSION = "v1"
 
@@ -29,10 +30,10 @@ class FlatSpace:
         return Placement(has_latent, np.pad(embeddings, ((0, 0), (0, 1))), embeddings)
 
 
-def flat_catalogue() -> Catalogue:
+def flat_catalogue(item_ids: ItemIds | None = None) -> Catalogue:
     content = SimpleNamespace(code_bytes=2, latent_dim=2, latents=lambda codes: codes.astype(np.float32))
     bundle: Any = SimpleNamespace(version=VERSION, content=content, space=FlatSpace())
-    return Catalogue(bundle)
+    return Catalogue(bundle, item_ids)
 
 
 def record(code: bytes, tag: int = version_tag(VERSION), **changes: Any) -> bytes:

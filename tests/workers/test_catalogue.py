@@ -83,6 +83,33 @@ def test_of_ids_that_come_twice_the_last_counts() -> None:
     catalogue.close()
 
 
+def test_two_catalogues_share_ids_and_nothing_else() -> None:
+    ids = [f"item-{n}" for n in range(3000)]
+    one = flat_catalogue()
+    other = flat_catalogue(one.item_ids)
+    one.apply(0, ids[:2], [record(b"\x01\x02")] * 2, [b'{"n": 1}'] * 2)
+    other.apply(0, ids[1:], [record(b"\x03\x04")] * (len(ids) - 1), [b""] * (len(ids) - 1))
+    assert len(one.item_ids) == len(ids)
+    for catalogue, known, attributes in ((one, ids[:2], {"n": 1}), (other, ids[1:], {})):
+        asked = [ids[0], ids[1], ids[-1]]
+        assert catalogue.known(asked) == catalogue.servable(asked) == [name in known for name in asked]
+        assert catalogue.attributes(asked) == [attributes if name in known else {} for name in asked]
+        assert catalogue.code(ids[-1]) == (None if catalogue is one else CodeRecord.unpack(record(b"\x03\x04")))
+        slots = catalogue.slots(asked)
+        assert catalogue.ids(slots) == asked
+        assert (catalogue.retrieval_vectors(slots).any(axis=1) == [name in known for name in asked]).all()
+        scores, found = catalogue.retrieval.search(np.ones((1, 3), np.float32), 3, [np.array([slots[-1]])])
+        wanted = {ids[0], ids[1]} if catalogue is one else set(ids[1:-1])
+        assert set(catalogue.ids(found[0][scores[0] > -np.inf])) <= wanted
+        assert np.isfinite(scores).sum() == min(len(wanted), 3)
+        assert catalogue.coverage(np.ones(len(ids), bool)) == 1
+    other.retain(0, set())
+    assert one.known(ids[:3]) == [True, True, False]
+    assert other.known(ids[:3]) == [False] * 3
+    one.close()
+    other.close()
+
+
 def test_equal_scores_are_ordered_by_the_items_and_not_by_who_came_first() -> None:
     ids = [f"item-{n}" for n in range(40)]
     found = []

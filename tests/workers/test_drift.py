@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import time
+
 import msgspec
 import numpy as np
 import pytest
@@ -17,6 +19,7 @@ from workers.bench.load import random_bundle
 from workers.decoding import Decoded, ItemChange
 from workers.delivery import Position
 from workers.drift import SAMPLE, InteractionDrift, ItemDrift
+from workers.last_training import LastTraining, write_last
 from workers.source import Owned
 
 WIDTH = 32
@@ -105,11 +108,14 @@ def test_other_items_ask_for_a_training_once(model: Bundle, drifting: Settings, 
     assert (index("reconstruction_error") or 0) > 1
     assert [entry["event"] for entry in said] == ["training_due"]
     assert due(redis_client, drifting) == reason
-    # The trainer has begun, and failed: it is asked again after as many events.
-    redis_client.delete(Keys(drifting.redis.prefix).training_due)
-    for batch in range(6):
-        observe(drift, model, features(batch, 200, scale=3))
-    assert due(redis_client, drifting) is not None
+    # The trainer has begun: it is asked again after as many events, but not soon after a training.
+    keys = Keys(drifting.redis.prefix)
+    redis_client.delete(keys.training_due)
+    for ended_ago, asked in ((3500.0, False), (3700.0, True)):
+        write_last(redis_client, keys, LastTraining(time.time() - ended_ago, "refused", "v2", "", {}))
+        for batch in range(6):
+            observe(drift, model, features(batch, 200, scale=3))
+        assert (due(redis_client, drifting) is not None) is asked
 
 
 def test_items_that_are_reproduced_better_are_no_reason(

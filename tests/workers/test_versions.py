@@ -19,7 +19,7 @@ from workers.delivery import Batch, PositionStore
 from workers.follower import BLOCK_MS, Follower
 from workers.model_watch import Models
 from workers.old_versions import finish_removal, remains, remove_items, remove_keys
-from workers.versions import Versions
+from workers.versions import Versions, trained_at, version_prefix
 
 TOPIC = "items"
 
@@ -215,3 +215,28 @@ def test_a_version_that_is_removed_empties_no_catalogue_until_it_is_encoded_anew
     finally:
         follower.close()
         catalogue.close()
+
+
+def test_a_version_says_when_it_was_trained() -> None:
+    assert trained_at("20260102T030405-0123456789ab") == 1767323045.0
+    assert trained_at("by-hand") is None
+    assert abs((trained_at(f"{version_prefix()}-ab") or 0) - time.time()) < 60
+
+
+def test_an_index_is_as_old_as_the_last_time_that_nothing_was_missing(settings: Settings, redis_client: Any) -> None:
+    keys = Keys(settings.redis.prefix)
+    own = keys.items(VERSION, 0)
+    redis_client.hset(own.position, mapping={"epoch": 1, "next": 7, "ids": 0, "buckets": 1, "commits": 1})
+    follower = Follower(redis_client, keys, VERSION, 1, flat_catalogue())
+    follower.start()
+    try:
+        assert follower.loaded.wait(30)
+        deadline = time.monotonic() + 30
+        # It looks again twice a second; while it cannot, the age grows.
+        before = follower.age_s()
+        while follower.age_s() >= before:
+            assert time.monotonic() < deadline
+            before = follower.age_s()
+            time.sleep(0.02)
+    finally:
+        follower.close()

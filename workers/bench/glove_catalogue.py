@@ -21,7 +21,7 @@ from schemas.settings import Settings
 from workers.bench.stored_items import store_items
 from workers.datasets import glove
 from workers.promotions import promote
-from workers.training import version_prefix
+from workers.versions import version_prefix
 
 ITEMS: Final = 400_000
 # Items are in so many groups of one size, so that an item's group matches 1% of them.

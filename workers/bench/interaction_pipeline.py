@@ -36,8 +36,8 @@ from workers.recommender import Recommender
 from workers.sandbox import Backlog, Sandbox
 from workers.source import PartitionRecords
 from workers.subprocesses import Workers
-from workers.training import version_prefix
 from workers.updates import UserOf
+from workers.versions import version_prefix
 
 NAME: Final = "bench-pipeline-interactions"
 HISTORIES: Final = (10, 100, 500)

@@ -79,7 +79,8 @@ def show(
     version = version or current_version(client, keys)
     if version is None:
         raise CommandFailed("there is no current model: name a version, or make one with `latentstream train`")
-    manifest = _registry(settings).manifest(version)
+    registry = _registry(settings)
+    manifest, report = registry.manifest(version), registry.report(version)
     log = [one for one in promotions(client, keys) if version in (one.version, one.before)]
     if as_json:
         document = {"manifest": msgspec.to_builtins(manifest, str_keys=True), "promotions": msgspec.to_builtins(log)}
@@ -93,6 +94,7 @@ def show(
                 *((name.replace("_", " "), f"{value:.4g}") for name, value in manifest.metrics.items()),
                 *((f"events of {topic}", f"{sum(ends.values()):,}") for topic, ends in manifest.offsets.items()),
                 *((one.at, _told(one, version)) for one in log),
+                *([("report of the training", str(report))] if report is not None else []),
             ]
         )
     )

@@ -65,6 +65,7 @@ def interactions(files: Files, wire_format: Format = WireFormat.json) -> None:
 def _publish(kind: Kind, files: list[Path], wire_format: WireFormat) -> None:
     from workers import connections
     from workers.publisher import LINE_LIMIT_FACTOR, STDIN, EventFile, Publisher
+    from workers.tracing import publishing, tracing
 
     # Typer 0.29 with exists=True takes "-" for a missing file, allow_dash or not.
     for path in files:
@@ -76,22 +77,24 @@ def _publish(kind: Kind, files: list[Path], wire_format: WireFormat) -> None:
     content_type = MSGPACK if wire_format is WireFormat.msgpack else JSON
     total = None if STDIN in files else sum(path.stat().st_size for path in files)
     producer = connections.producer(settings, linger_ms=20, batch_size=1 << 17)
-    publisher = Publisher(producer, topic, kind, content_type, settings.events.max_bytes)
     began = time.monotonic()
     status = 0
-    try:
-        with _progress() as progress:
-            task = progress.add_task(f"to {topic}", total=total, lines=0)
-            for path in files:
-                _send_file(publisher, EventFile(path, LINE_LIMIT_FACTOR * settings.events.max_bytes), progress, task)
-            publisher.finish()
-    except KeyboardInterrupt:
-        status = INTERRUPTED
-    finally:
-        # What is on its way when it is interrupted, or when something failed, still gets its chance.
-        producer.close(timeout=CLOSE_TIMEOUT_S)
-        publisher.count_arrived()
-        _print_report(publisher.report, topic, time.monotonic() - began, interrupted=status == INTERRUPTED)
+    with tracing(settings, "publish"), publishing(topic) as headers:
+        publisher = Publisher(producer, topic, kind, content_type, settings.events.max_bytes, headers)
+        try:
+            with _progress() as progress:
+                task = progress.add_task(f"to {topic}", total=total, lines=0)
+                for path in files:
+                    file = EventFile(path, LINE_LIMIT_FACTOR * settings.events.max_bytes)
+                    _send_file(publisher, file, progress, task)
+                publisher.finish()
+        except KeyboardInterrupt:
+            status = INTERRUPTED
+        finally:
+            # What is on its way when it is interrupted, or when something failed, still gets its chance.
+            producer.close(timeout=CLOSE_TIMEOUT_S)
+            publisher.count_arrived()
+            _print_report(publisher.report, topic, time.monotonic() - began, interrupted=status == INTERRUPTED)
     if status or publisher.report.bad:
         raise typer.Exit(status or 1)
 

@@ -39,7 +39,7 @@ def train(
     settings = Settings()
     from models import training as models_training
     from models.errors import StoreError
-    from workers import connections, promotions, training
+    from workers import connections, promotions, training, versions
     from workers.dataset import DatasetBuilder
     from workers.pictures.learning_curve import draw_learning_curves
     from workers.registry import open_registry
@@ -62,7 +62,7 @@ def train(
         trained = models_training.train(
             builder.build(offsets),
             settings.model,
-            training.version_prefix(),
+            versions.version_prefix(),
             bars.training,
             unfinished=registry.root / training.UNFINISHED,
         )

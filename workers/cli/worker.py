@@ -36,7 +36,7 @@ def trainer(
     version. On SIGTERM it stops between two epochs; the next one that starts reads the same events and goes on.
     """
     settings = Settings()
-    logs.configure(settings.log_level)
+    logs.configure(settings.log_level, settings.log_format)
     from workers.run import stop_on_signals
     from workers.trainer.worker import run_trainer, train_once
 
@@ -54,7 +54,7 @@ def trainer(
 
 def _run(role: str) -> None:
     settings = Settings()
-    logs.configure(settings.log_level)
+    logs.configure(settings.log_level, settings.log_format)
     from workers.run import run_worker
 
     run_worker("encoder" if role == "encoder" else "recommender", settings)

@@ -10,6 +10,7 @@ from typing import Any, Final, cast
 import msgspec
 import redis
 
+from models.registry import Registry
 from schemas.documents import Recommendations
 from schemas.events import InteractionEvent
 from workers import connections
@@ -21,7 +22,6 @@ from workers.demo.screen import Screen
 from workers.query_client import QueryClient
 from workers.sandbox import Sandbox
 from workers.subprocesses import Workers, run_command
-from workers.trainer.report import report_path
 
 NAME: Final = "demo-movielens"
 # The longest history in MovieLens-100K has 737 films; the features are 30 numbers, so 16 are a code.
@@ -189,7 +189,7 @@ def _show_promotion(demo: _Demo, workers: Workers) -> bool:
         f"{done.seconds:.1f} s after the promotion all {len(users)} lists are of {done.version}. {done.reader.lists:,} "
         f"lists were read since the training began, {done.reader.empty} of them empty."
     )
-    report = report_path(demo.sandbox.settings.registry, done.version)
+    report = Registry(demo.sandbox.settings.registry).report_path(done.version)
     demo.screen.say(f"The report of the training, for a browser: {report.as_uri()}")
     return done.reader.empty == 0
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 import time
 from typing import Final, cast
 
-import msgspec
 import redis
 from kafka import KafkaConsumer, TopicPartition
 
@@ -15,6 +14,7 @@ from schemas.keys import Keys
 from schemas.settings import Settings
 from workers import connections, metrics
 from workers.decoding import interaction_decoder
+from workers.last_training import read_last
 from workers.topic_reader import CLOSE_TIMEOUT_MS, bounds, read_range
 from workers.training import Offsets
 
@@ -25,30 +25,6 @@ LEAST_COUNTED: Final = 200
 MOST_COUNTED: Final = 4_000
 # Where there is too little to train on, it is tried again so soon.
 _RETRY_S: Final = 60.0
-
-
-class LastTraining(msgspec.Struct, frozen=True):
-    """How the last training ended; every trainer sees it, so that two do not train one after the other."""
-
-    ended_at: float
-    outcome: str
-    version: str
-    why: str
-    offsets: Offsets
-
-
-def read_last(client: redis.Redis, keys: Keys) -> LastTraining | None:
-    """Return how the last training ended; None where there was none, or something else stands there."""
-    packed = cast(bytes | None, client.get(keys.training))
-    try:
-        return msgspec.json.decode(packed, type=LastTraining) if packed else None
-    except msgspec.DecodeError:
-        return None
-
-
-def write_last(client: redis.Redis, keys: Keys, last: LastTraining) -> None:
-    """Note how a training ended."""
-    client.set(keys.training, msgspec.json.encode(last))
 
 
 class Due:

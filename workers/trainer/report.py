@@ -18,10 +18,10 @@ from models.bundle import Bundle
 from models.compression_baselines import PcaInt8
 from models.splits import split_items
 from models.training import TrainingData
+from workers.last_training import LastTraining
 from workers.pictures.learning_curve import learning_curves
 from workers.pictures.training_report import Point, Segment, draw_map, draw_rate_distortion, draw_segments
 from workers.trainer.challenge import Challenge, Judged, Task
-from workers.trainer.due import LastTraining
 from workers.trainer.judging import K, gains
 
 _LENGTHS: Final = (1, 5, 20, 100)
@@ -42,13 +42,8 @@ img {{ max-width: 100%; }} td {{ padding: .1rem 1.5rem .1rem 0; vertical-align: 
 """
 
 
-def report_path(registry: Path, version: str) -> Path:
-    """Return where the report of a version lies."""
-    return registry / f"{version}-report.html"
-
-
 def write_report(task: Task, made: Challenge, champion: Bundle | None, last: LastTraining) -> Path:
-    """Write the report of a training and return its path."""
+    """Write the report of a training into the registry, and return its path here."""
     data, judged = task.data, made.judged
     owners = _owners(data, judged.until if judged is not None else np.inf)
     pictures: dict[str, Figure] = {}
@@ -62,10 +57,11 @@ def write_report(task: Task, made: Challenge, champion: Bundle | None, last: Las
         pictures["Latent map"] = figure
     body = _table(_facts(made, champion))
     body += "".join(f"<h2>{html.escape(title)}</h2>{_image(title, figure)}" for title, figure in pictures.items())
-    path = report_path(task.registry.root, made.bundle.version)
+    path = task.registry.report_path(made.bundle.version)
     path.write_text(
         _PAGE.format(title=html.escape(made.bundle.version), outcome=last.outcome, why=html.escape(last.why), body=body)
     )
+    task.registry.publish_report(made.bundle.version)
     return path
 
 

@@ -18,6 +18,7 @@ from workers import connections, metrics
 from workers.dataset import DatasetBuilder
 from workers.errors import Repairable
 from workers.health import Health
+from workers.last_training import LastTraining, write_last
 from workers.lookup import current_version
 from workers.loop import FIRST_BACKOFF_S, MAX_BACKOFF_S
 from workers.promotions import PromotionFailed, promote
@@ -25,11 +26,12 @@ from workers.refusals import Denied, raise_if_denied
 from workers.registry import open_registry
 from workers.spill import spill_directory
 from workers.trainer.challenge import Challenge, Task, challenge
-from workers.trainer.due import Due, LastTraining, write_last
+from workers.trainer.due import Due
 from workers.trainer.lease import Lease
 from workers.trainer.plan import Plan, PlanFile
 from workers.trainer.report import write_report
-from workers.training import UNFINISHED, end_offsets, read_topics, version_prefix
+from workers.training import UNFINISHED, end_offsets, read_topics
+from workers.versions import version_prefix
 
 log = structlog.get_logger()
 
@@ -169,6 +171,7 @@ def run_trainer(settings: Settings, stop: threading.Event) -> None:
     Raises:
         ConnectionFailed, Denied: what a person must repair.
     """
+    metrics.begin("trainer")
     with Health(settings.health) as health:
         connections.ensure_topics(settings)
         client = connections.redis_client(settings.redis)
@@ -185,7 +188,7 @@ def run_trainer(settings: Settings, stop: threading.Event) -> None:
                 backoff = FIRST_BACKOFF_S
             except (redis.RedisError, KafkaError, connections.ConnectionFailed) as error:
                 raise_if_denied(error)
-                metrics.FAILURES.labels(type(error).__name__).inc()
+                metrics.count_failure(error)
                 log.warning("retrying", error=type(error).__name__, reason=str(error), wait_s=backoff)
                 stop.wait(backoff)
                 backoff = min(2 * backoff, MAX_BACKOFF_S)
