@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import json
 import threading
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 from urllib.parse import quote, urlencode
 
@@ -164,20 +165,31 @@ def test_models_say_which_is_current(running: Running) -> None:
     assert version["metrics"]["content_validation_error"] > 0
 
 
-def test_stream_of_what_flows(running: Running) -> None:
-    samples = []
+def samples(running: Running, count: int) -> list[dict[str, Any]]:
+    """Return the first samples of the stream."""
+    found = []
     with httpx.stream("GET", f"{running.base}/api/live", timeout=20) as reply:
         assert reply.headers["content-type"].startswith("text/event-stream")
         for line in reply.iter_lines():
             if line.startswith("data: "):
-                samples.append(json.loads(line.removeprefix("data: ")))
-            if len(samples) == 3:
+                found.append(json.loads(line.removeprefix("data: ")))
+            if len(found) == count:
                 break
-    newest = samples[-1]
+    return found
+
+
+def test_stream_of_what_flows(running: Running) -> None:
+    newest = samples(running, 3)[-1]
     assert newest["problems"] == []
     assert newest["items"]["stored"] == len(running.world.items) + 2
     assert newest["interactions"]["lag"] == 0
     assert (newest["dead_letters"], newest["version"]) == (1, running.version)
+
+
+def test_all_pages_share_what_is_read(running: Running) -> None:
+    with ThreadPoolExecutor(8) as pages:
+        seen = list(pages.map(lambda _: [one["at"] for one in samples(running, 5)], range(8)))
+    assert len({at for page in seen for at in page}) < 8
 
 
 def settle(page: Page, view: str) -> None:

@@ -43,32 +43,49 @@ export async function map(container, { by }, signal) {
       h("div", { class: "buttons" }, button("Zoom in", "+", () => plot.zoom(1.6)), button("Zoom out", "−", () => plot.zoom(1 / 1.6)), button("Show all", "All", () => plot.look(plot.home)))),
     box, legend, found);
 
+  // Asked for first: to begin drawing takes as long as the answers do.
+  const answers = Promise.all([askBytes("/api/map/points", { map: state.map }, signal), levelsOf(chosen())]);
   const marks = [];
   const plot = new Scatter(box, () => marks.forEach(({ element, x, y }) => {
     const pixel = plot.pixel(x, y);
     element.style.transform = `translate(${pixel.x}px, ${pixel.y}px)`;
   }));
   signal.addEventListener("abort", () => plot.close());
-  const places = new Float32Array(await askBytes("/api/map/points", { map: state.map }, signal));
   const [x, y, half] = state.view;
-  plot.set(places, { x, y, half });
-  await colour();
+  const [places, levels] = await answers;
+  plot.set(new Float32Array(places), { x, y, half });
+  colour(levels);
   box.dataset.points = plot.count;
   container.dataset.ready = "yes";
 
   select.addEventListener("change", () => {
     history.replaceState(null, "", `/map?${new URLSearchParams({ by: select.value })}`);
-    colour();
+    recolour();
   });
-  matchMedia("(prefers-color-scheme: dark)").addEventListener("change", colour, { signal });
+  matchMedia("(prefers-color-scheme: dark)").addEventListener("change", recolour, { signal });
   new ResizeObserver(() => plot.resize()).observe(box);
-  hands(box, plot, (pixelX, pixelY, open) => point(plot.nearest(pixelX, pixelY), open));
+  hands(box, plot, (pixelX, pixelY, open) => orTold(point(plot.nearest(pixelX, pixelY), open)));
 
-  async function colour() {
-    const scale = state.colours.find((one) => one.name === select.value);
-    const levels = scale ? new Uint8Array(await askBytes("/api/map/colours", { map: state.map, by: scale.name }, signal)) : new Uint8Array(plot.count).fill(255);
-    if (signal.aborted) return;
-    plot.colour(levels, palette(scale));
+  // What a hand asked for and did not get is said on the map.
+  function orTold(answer) {
+    answer.catch((error) => { if (!signal.aborted) told.textContent = error.message; });
+  }
+
+  function recolour() {
+    orTold(levelsOf(chosen()).then((bytes) => { if (!signal.aborted) colour(bytes); }));
+  }
+
+  function chosen() {
+    return state.colours.find((one) => one.name === select.value);
+  }
+
+  function levelsOf(scale) {
+    return scale ? askBytes("/api/map/colours", { map: state.map, by: scale.name }, signal) : Promise.resolve(new ArrayBuffer(state.points));
+  }
+
+  function colour(bytes) {
+    const scale = chosen();
+    plot.colour(new Uint8Array(bytes), palette(scale));
     legend.replaceChildren(...(scale ? legendOf(scale) : []));
   }
 
@@ -82,10 +99,13 @@ export async function map(container, { by }, signal) {
     else told.replaceChildren(isolated(one.title || one.item_id));
   }
 
-  async function searching(event) {
+  function searching(event) {
     event.preventDefault();
     event.stopPropagation();
-    if (!search.value.trim()) return;
+    if (search.value.trim()) orTold(searched());
+  }
+
+  async function searched() {
     const hits = await ask("/api/map/search", { text: search.value.trim() }, signal);
     marks.splice(0).forEach(({ element }) => element.remove());
     for (const hit of hits) {
