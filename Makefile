@@ -4,10 +4,10 @@ VENV_PYTHON := .venv/bin/python
 INSTALLED := .venv/.installed
 
 .DEFAULT_GOAL := help
-.PHONY: help venv java prometheus chromium demo test faults soak fuzz lint audit format bench lock clean
+.PHONY: help venv java charts prometheus chromium demo test deploy-check faults soak fuzz lint audit format bench lock clean
 
 help: ## Show the targets.
-	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "make %-8s %s\n", $$1, $$2 }' Makefile
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-12s %s\n", $$1, $$2 }' Makefile
 
 venv: $(INSTALLED) ## Build the virtual environment .venv.
 	@:
@@ -19,6 +19,10 @@ $(INSTALLED): pyproject.toml .ci/constraints.txt deploy/local/install.sh
 java:
 	@deploy/local/install.sh java
 
+# On a developer's machine the tests that need them are skipped, and say so.
+charts: $(INSTALLED) java
+	@$(VENV_PYTHON) -m deploy.tools || [ "$(CI)" != true ]
+
 chromium:
 	@deploy/local/install.sh chromium
 
@@ -29,8 +33,12 @@ demo: $(INSTALLED) java ## Stream MovieLens-100K through real Kafka and Redis, a
 prometheus: $(INSTALLED)
 	@deploy/local/install.sh prometheus
 
-test: $(INSTALLED) java prometheus chromium ## Run all tests, against real Kafka and Redis, two at a time.
+test: $(INSTALLED) java charts prometheus chromium ## Run all tests, against real Kafka and Redis, two at a time.
 	@$(VENV_PYTHON) -m pytest --numprocesses 2 --dist loadfile --no-loadscope-reorder
+
+deploy-check: $(INSTALLED) java prometheus ## Render and validate what deploy/ has for Kubernetes: chart, alerts, image.
+	@$(VENV_PYTHON) -m deploy.tools
+	@$(VENV_PYTHON) -m pytest tests/deploy
 
 faults: $(INSTALLED) java ## Break a running system in every known way, a thousand times; writes faults.json.
 	@$(VENV_PYTHON) -m tests.faults

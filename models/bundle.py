@@ -6,7 +6,6 @@ Everything is read as plain numbers: weights, arrays and JSON. No pickle, and no
 from __future__ import annotations
 
 import hashlib
-import importlib.metadata
 import os
 import shutil
 import tempfile
@@ -24,6 +23,7 @@ from models.drift import Snapshot
 from models.errors import BundleError
 from models.files import load_arrays, save_arrays
 from models.interaction import InteractionConfig
+from models.runtime import keras, tf
 from models.space import ContentSpace, InteractionSpace, LatentSpace
 from schemas.keys import VERSION_PATTERN
 
@@ -194,7 +194,8 @@ def _write_files(
         metrics=dict(metrics),
         settings=dict(settings),
         offsets={topic: dict(partitions) for topic, partitions in offsets.items()},
-        libraries={name: importlib.metadata.version(name) for name in ("keras", "tensorflow")},
+        # Not by the names of their packages: TensorFlow has several.
+        libraries={"keras": keras.__version__, "tensorflow": tf.__version__},
         files={path.name: FileEntry(path.stat().st_size, _sha256(path)) for path in sorted(work.iterdir())},
         trained_until=trained_until,
     )

@@ -9,7 +9,15 @@ from pathlib import Path
 ROOT = Path(__file__).parents[1]
 ROOMS = ("schemas", "models", "workers", "deploy")
 # For people who have the repository, not the package.
-REPOSITORY_ONLY = {"deploy/compose.yaml", "deploy/local/install.sh", "deploy/alerts.md", "deploy/metrics.md"}
+REPOSITORY_ONLY = {
+    "deploy/compose.yaml",
+    "deploy/local/install.sh",
+    "deploy/Dockerfile",
+    "deploy/tools/strimzi.xml",
+    "deploy/README.md",
+    "deploy/alerts.md",
+    "deploy/metrics.md",
+}
 CHART = "deploy/chart/"
 
 

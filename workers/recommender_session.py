@@ -53,18 +53,8 @@ class RecommenderSession:
 
     def run(self, health: Health, stop: threading.Event) -> None:
         """Work until ``stop`` is set, and close."""
-        experiment = self._models.live_experiment(self._bundle, self._items)
-        serving = self._first(Target(self._bundle.version, experiment), health, stop)
-        if serving is None:
+        if not self._begin(health, stop):
             return
-        self._serving = serving
-        popularity = self._popularity(serving)
-        dead_letters = DeadLetters(dead_letters_producer(self._settings), self._settings)
-        self._recommender = Recommender(
-            self._settings, self._redis, self._consumer, dead_letters, serving.arms, popularity
-        )
-        self._recommender.source.lag.publish(self._settings.kafka.interactions_topic, self._consumer)
-        self._queries = self._answer(serving, popularity)
         try:
             health.not_ready = None
             self._say("ready")
@@ -74,8 +64,27 @@ class RecommenderSession:
                 self._preparation.abandon()
             self._queries.close()
             self._recommender.close()
-            dead_letters.close()
+            self._dead_letters.close()
             self._serving.close()
+
+    def _begin(self, health: Health, stop: threading.Event) -> bool:
+        """Make everything ready that serves; False when ``stop`` is set before it is.
+
+        Not a part of :meth:`run`, whose variables would keep what served first for as long as the session lasts.
+        """
+        experiment = self._models.live_experiment(self._bundle, self._items)
+        serving = self._first(Target(self._bundle.version, experiment), health, stop)
+        if serving is None:
+            return False
+        self._serving = serving
+        popularity = self._popularity(serving)
+        self._dead_letters = DeadLetters(dead_letters_producer(self._settings), self._settings)
+        self._recommender = Recommender(
+            self._settings, self._redis, self._consumer, self._dead_letters, serving.arms, popularity
+        )
+        self._recommender.source.lag.publish(self._settings.kafka.interactions_topic, self._consumer)
+        self._queries = self._answer(serving, popularity)
+        return True
 
     def _first(self, target: Target, health: Health, stop: threading.Event) -> Serving | None:
         """Return what to begin with, None when ``stop`` is set before it is ready.

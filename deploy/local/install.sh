@@ -112,10 +112,20 @@ make_lock() {
     # Not local: the trap runs when the function has ended.
     scratch=$(mktemp -d)
     trap 'rm -rf "$scratch"' EXIT
-    # The oldest Python that is supported, whose versions the later ones have as well.
+    # The oldest Python that is supported, whose versions the later ones have as well; and with all that the image may
+    # have (deploy/Dockerfile), so that there is one set of versions.
     "$(find_python)" -m venv "$scratch/venv"
-    "$scratch/venv/bin/python" -m pip install --quiet --disable-pip-version-check --editable '.[dev]'
-    "$scratch/venv/bin/python" -m pip freeze --exclude-editable >"$scratch/pins"
+    "$scratch/venv/bin/python" -m pip install --quiet --disable-pip-version-check --dry-run --ignore-installed \
+        --report "$scratch/report.json" '.[dev,gpu,s3,gcs]'
+    "$scratch/venv/bin/python" - "$scratch/report.json" >"$scratch/pins" <<'PYTHON'
+import json, sys
+sys.path.insert(0, "deploy")
+from requirements import WITHOUT_GPU
+found = {one["metadata"]["name"]: one["metadata"]["version"] for one in json.load(open(sys.argv[1]))["install"]}
+found |= {other: found[name] for name, other in WITHOUT_GPU.items()}
+pins = [f"{name}=={version}" for name, version in found.items() if name not in ("latentstream", "pip")]
+print("\n".join(sorted(pins, key=str.lower)))
+PYTHON
     { grep '^#' .ci/constraints.txt; cat "$scratch/pins"; } >"$scratch/constraints"
     cp "$scratch/constraints" .ci/constraints.txt
 }

@@ -1,0 +1,12 @@
+{{/* The configuration of Redis, given redisServer. */}}
+{{- define "latentstream.redisConfiguration" -}}
+dir /data
+# What it acknowledged is on the disk within a second.
+appendonly yes
+appendfsync everysec
+save ""
+# It says no instead of forgetting.
+maxmemory {{ .maxmemory }}
+maxmemory-policy noeviction
+aclfile /etc/redis-users/users.acl
+{{- end }}

@@ -1,0 +1,1 @@
+"""What checks the chart without a cluster: Helm, and the definitions of other people's resources."""
