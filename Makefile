@@ -4,7 +4,7 @@ VENV_PYTHON := .venv/bin/python
 INSTALLED := .venv/.installed
 
 .DEFAULT_GOAL := help
-.PHONY: help venv java charts prometheus demo test deploy-check faults soak fuzz lint audit format bench lock clean
+.PHONY: help venv java charts prometheus chromium demo test deploy-check faults soak fuzz lint audit format bench lock clean
 
 help: ## Show the targets.
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-12s %s\n", $$1, $$2 }' Makefile
@@ -23,6 +23,9 @@ java:
 charts: $(INSTALLED) java
 	@$(VENV_PYTHON) -m deploy.tools || [ "$(CI)" != true ]
 
+chromium:
+	@deploy/local/install.sh chromium
+
 demo: $(INSTALLED) java ## Stream MovieLens-100K through real Kafka and Redis, and show what comes out.
 	@.venv/bin/latentstream stack up
 	@.venv/bin/latentstream demo movielens
@@ -30,7 +33,7 @@ demo: $(INSTALLED) java ## Stream MovieLens-100K through real Kafka and Redis, a
 prometheus: $(INSTALLED)
 	@deploy/local/install.sh prometheus
 
-test: $(INSTALLED) java charts prometheus ## Run all tests, against real Kafka and Redis, two at a time.
+test: $(INSTALLED) java charts prometheus chromium ## Run all tests, against real Kafka and Redis, two at a time.
 	@$(VENV_PYTHON) -m pytest --numprocesses 2 --dist loadfile --no-loadscope-reorder
 
 deploy-check: $(INSTALLED) java prometheus ## Render and validate what deploy/ has for Kubernetes: chart, alerts, image.
@@ -59,13 +62,14 @@ format: $(INSTALLED) ## Bring the code into shape.
 	@$(VENV_PYTHON) -m ruff check --fix .
 	@$(VENV_PYTHON) -m ruff format .
 
-bench: $(INSTALLED) java ## Measure speed, freshness and growth beside parts and peers: two hours; writes bench/*.json.
+bench: $(INSTALLED) java chromium ## Measure speed, freshness and growth beside parts and peers: two hours; writes bench/*.json.
 	@mkdir -p bench
 	@.venv/bin/latentstream bench pipeline --json > bench/pipeline.json
 	@.venv/bin/latentstream bench freshness --shares 10,50,80 --json > bench/freshness.json
 	@.venv/bin/latentstream bench index --json > bench/index.json
 	@.venv/bin/latentstream bench query --json > bench/query.json
 	@.venv/bin/latentstream bench swap --json > bench/swap.json
+	@$(VENV_PYTHON) -m tests.benchmarks.explorer > bench/explorer.jsonl
 	@# Last, because it ends with an error where something grows more than it may.
 	@.venv/bin/latentstream bench growth --plot bench/growth.png --json > bench/growth.json
 

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import hashlib
 import os
-import re
 import shutil
 import tempfile
 from collections.abc import Mapping
@@ -26,12 +25,11 @@ from models.files import load_arrays, save_arrays
 from models.interaction import InteractionConfig
 from models.runtime import keras, tf
 from models.space import ContentSpace, InteractionSpace, LatentSpace
+from schemas.keys import VERSION_PATTERN
 
-__all__ = ["Bundle", "BundleError", "Manifest", "ModelParts", "save_bundle"]
+__all__ = ["VERSION_PATTERN", "Bundle", "BundleError", "Manifest", "ModelParts", "save_bundle"]
 
 FORMAT_VERSION: Final = 3
-# Safe as the name of a directory and in a Redis key; never starts with a dot.
-VERSION_PATTERN: Final = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]{0,99}")
 
 MANIFEST: Final = "manifest.json"
 # It has a number for each partition of both topics.

@@ -19,6 +19,8 @@ ITEMS_PER_BUCKET: Final = 128
 USERS_PER_BUCKET: Final = 48
 # The profile whose lists have no name in their keys.
 DEFAULT_PROFILE: Final = "default"
+# Of a model version: safe as the name of a directory and in a Redis key; never starts with a dot.
+VERSION_PATTERN: Final = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]{0,99}")
 PROFILE_NAME: Final = re.compile(r"^[a-z0-9][a-z0-9_-]{0,31}$")
 
 

@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from typing import Final, NamedTuple
+from typing import TYPE_CHECKING, Final, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
 from workers import metrics
-from workers.catalogue import Catalogue
-from workers.decoding import Interaction
-from workers.listed import Listed, Standing
+
+if TYPE_CHECKING:  # Importing them for real imports TensorFlow.
+    from workers.catalogue import Catalogue
+    from workers.decoding import Interaction
+    from workers.listed import Listed, Standing
 
 HIT_AT: Final = 10
 

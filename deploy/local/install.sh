@@ -1,8 +1,9 @@
 #!/usr/bin/env bash
-# What the Makefile needs on a machine: `install.sh venv | java | prometheus | lock`.
+# What the Makefile needs on a machine: `install.sh venv | java | prometheus | chromium | lock`.
 #   venv  builds .venv with the versions in .ci/constraints.txt
 #   java  installs Java 17 or later and Maven where they are missing, as root on Debian or Ubuntu; else says how
 #   prometheus  takes prometheus and promtool, which tests ask, out of Debian's package into .venv; nothing is started
+#   chromium  installs the browser that the explorer is tested in, as root on Debian; without it those tests are skipped
 #   lock  writes the newest versions that pyproject.toml allows to .ci/constraints.txt
 set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/../.."
@@ -71,6 +72,21 @@ make_java() {
     java_is_fit || fail "Java is still older than 17: choose a newer one with update-alternatives, or set JAVA_HOME"
 }
 
+make_chromium() {
+    if command -v chromium >/dev/null && command -v chromedriver >/dev/null; then return; fi
+    if [ "$(id -u)" != 0 ] || ! command -v apt-get >/dev/null; then
+        echo "latentstream: Chromium and its driver are missing, so the explorer's pages are not tested (Debian:" \
+            "apt-get install chromium chromium-driver)" >&2
+        return
+    fi
+    echo "Installing Chromium with apt-get."
+    apt-get update -qq
+    # Where a system has no such package the tests say so, and fail where CI is true.
+    DEBIAN_FRONTEND=noninteractive apt-get install -qq -y --no-install-recommends chromium chromium-driver \
+        fonts-dejavu-core </dev/null >/dev/null ||
+        echo "latentstream: Chromium cannot be had here, so the explorer's pages are not tested" >&2
+}
+
 make_prometheus() {
     if [ -x .venv/bin/promtool ] || command -v promtool prometheus >/dev/null; then return; fi
     if ! command -v apt-get >/dev/null; then
@@ -118,6 +134,7 @@ case "${1:-}" in
     venv) make_venv ;;
     java) make_java ;;
     prometheus) make_prometheus ;;
+    chromium) make_chromium ;;
     lock) make_lock ;;
-    *) fail "usage: $0 venv | java | prometheus | lock" ;;
+    *) fail "usage: $0 venv | java | prometheus | chromium | lock" ;;
 esac

@@ -22,6 +22,7 @@ from workers.cli import (
     denoise,
     evaluate,
     experiment,
+    explore,
     export,
     generate,
     inspect,
@@ -62,6 +63,7 @@ app.add_typer(positions.app, name="positions")
 app.add_typer(export.app, name="export")
 app.add_typer(models.app, name="models")
 app.add_typer(experiment.app, name="experiment")
+app.command()(explore.explore)
 app.command()(status.status)
 app.command()(config.config)
 

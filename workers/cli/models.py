@@ -9,7 +9,6 @@ import msgspec
 import redis
 import typer
 
-from schemas.experiments import BadExperiment
 from schemas.keys import Keys
 from schemas.settings import Settings
 from workers.cli import terminal
@@ -44,8 +43,10 @@ class Listed(msgspec.Struct, frozen=True):
 @app.command("list")
 def list_versions(as_json: AsJson = False) -> None:
     """List all versions, the oldest first, verifying the checksum of every file; at a URL only names and sizes."""
+    from workers.model_states import model_states
+
     settings = Settings()
-    states = _states(_client(settings), Keys(settings.redis.prefix))
+    states = model_states(_client(settings), Keys(settings.redis.prefix))
     registry = _registry(settings)
     found = [_listed(registry, version, states.get(version, "")) for version in registry.versions()]
     absent = sorted(states.keys() - {one.version for one in found})
@@ -135,13 +136,14 @@ def prune(
 
     The current model, the one that a rollback leads to, and those of a running experiment stay.
     """
+    from workers.model_states import model_states
     from workers.old_versions import remove_keys
 
     settings = Settings()
     client, keys = _client(settings), Keys(settings.redis.prefix)
     registry = _registry(settings)
     versions = registry.versions()
-    needed = {*_states(client, keys), *versions[max(len(versions) - keep, 0) :]}
+    needed = {*model_states(client, keys), *versions[max(len(versions) - keep, 0) :]}
     for version in versions:
         if version in needed:
             continue
@@ -164,28 +166,6 @@ def _check(settings: Settings, client: redis.Redis, keys: Keys, version: str) ->
     model, current = registry.load(version), current_version(client, keys)
     if current in registry.versions():
         require_same_input(model.manifest, registry.manifest(current))
-
-
-def _states(client: redis.Redis, keys: Keys) -> dict[str, str]:
-    """Return what each version that is in use is used for."""
-    from workers.experiments import read_experiment
-    from workers.lookup import current_version, serving_version
-    from workers.promotions import before, promotions
-
-    states = {}
-    try:
-        experiment = read_experiment(client, keys)
-    except BadExperiment:
-        experiment = None  # `latentstream experiment` says what is wrong with it; workers ignore it.
-    if experiment is not None:
-        states = {experiment.control: "control", experiment.challenger: "challenger"}
-    current, serving = current_version(client, keys), serving_version(client, keys)
-    if serving is not None:
-        states[serving] = "serving"
-    if current is not None:
-        target = before(promotions(client, keys), current)
-        states = ({target: "before"} if target else {}) | states | {current: "current"}
-    return states
 
 
 def _listed(registry: Registry, version: str, state: str) -> Listed:

@@ -39,9 +39,9 @@ class StoredCodes(NamedTuple):
 
 
 class StoredItems:
-    """The items under the model version that serves."""
+    """The items under the model version that serves; ``partitions`` are counted where they are not given."""
 
-    def __init__(self, client: redis.Redis, keys: Keys) -> None:
+    def __init__(self, client: redis.Redis, keys: Keys, partitions: int | None = None) -> None:
         self._redis = client
         self._keys = keys
         version = serving_version(client, keys)
@@ -49,8 +49,9 @@ class StoredItems:
         if version is None:
             self._partitions = []
         else:
-            count = partition_count(client, lambda partition: keys.items(version, partition).position)
-            self._partitions = [keys.items(version, partition) for partition in range(count)]
+            if partitions is None:
+                partitions = partition_count(client, lambda partition: keys.items(version, partition).position)
+            self._partitions = [keys.items(version, partition) for partition in range(partitions)]
 
     def find(self, item_id: str) -> StoredItem | None:
         """Return what is stored of an item, None where it is not published."""
