@@ -34,13 +34,7 @@ class IndexRows:
         self._seal_share = seal_share
         self._min_delta = min_delta
         self._lock = threading.RLock()
-        self._sealed = SealedPart(dim)
-        self._sealed_slots = np.empty(0, np.int64)
-        self._delta = Delta(dim)
-        self._row_of = np.empty(0, np.int64)  # of each slot, -1 where there is none
-        self._order_of = np.empty(0, np.int64)  # of each slot, among equal scores
-        self._marks: Mask = np.empty(0, np.bool_)  # scratch of a search, all False between searches
-        self._live = 0
+        self._empty()
         # The queries asked last, in a ring, and how many were put into it.
         self._asked = np.empty((_REMEMBERED, dim), np.float32)
         self._asked_count = 0
@@ -48,6 +42,15 @@ class IndexRows:
         self._sealer: threading.Thread | None = None
         self._failure: BaseException | None = None
         self._closed = False
+
+    def _empty(self) -> None:
+        self._sealed = SealedPart(self.dim)
+        self._sealed_slots = np.empty(0, np.int64)
+        self._delta = Delta(self.dim)
+        self._row_of = np.empty(0, np.int64)  # of each slot, -1 where there is none
+        self._order_of = np.empty(0, np.int64)  # of each slot, among equal scores
+        self._marks: Mask = np.empty(0, np.bool_)  # scratch of a search, all False between searches
+        self._live = 0
 
     def __len__(self) -> int:
         """Return the number of live slots."""
@@ -161,11 +164,13 @@ class IndexRows:
         self._check_usable()
 
     def close(self) -> None:
-        """Wait for the background thread and refuse further use."""
+        """Wait for the background thread, let go of all rows, and refuse further use."""
         with self._lock:
             self._closed = True
         while (sealer := self._sealer) is not None:
             sealer.join()
+        with self._lock:
+            self._empty()
 
     def _checked(self, matrix: Floats, name: str) -> Floats:
         matrix = float_matrix(matrix, self.dim, name)

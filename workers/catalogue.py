@@ -42,8 +42,7 @@ class Catalogue:
         self._space = bundle.space
         self._lock = threading.RLock()
         self.item_ids = ItemIds() if item_ids is None else item_ids
-        self._rows = ItemRows(self.item_ids, self._space.embedding_dim, HEADER_BYTES + self._code_bytes)
-        self._attributes = ItemAttributes(self._lock)
+        self._empty()
         self._arrived: set[str] = set()
         self._filling = False
         # Slots that stopped being servable, since they were last asked for.
@@ -55,6 +54,10 @@ class Catalogue:
             ids = list(self._space.vocabulary)
             bare = CodeRecord(True, anomalous=False, error=0.0, score=None, tag=self._tag, code=b"").pack()
             self.apply(-1, ids, [bare] * len(ids), [b""] * len(ids))
+
+    def _empty(self) -> None:
+        self._rows = ItemRows(self.item_ids, self._space.embedding_dim, HEADER_BYTES + self._code_bytes)
+        self._attributes = ItemAttributes(self._lock)
 
     def apply(self, partition: int, ids: Sequence[str], records: Sequence[bytes], attributes: Sequence[bytes]) -> None:
         """Take over the code records and the attributes (JSON, or empty) of ``ids``; an empty record deletes the item.
@@ -220,10 +223,12 @@ class Catalogue:
         return here / total if total else 0.0
 
     def close(self) -> None:
-        """Stop the indexes' background work."""
+        """Stop the indexes' background work, and let go of all items, whoever still holds this."""
         self.retrieval.close()
         if self.similarity is not self.retrieval:
             self.similarity.close()
+        with self._lock:
+            self._empty()
 
     def _is_known(self, slots: NDArray[np.int64]) -> NDArray[np.bool_]:
         known: NDArray[np.bool_] = (slots >= 0) & self._rows.known[slots]

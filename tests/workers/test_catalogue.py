@@ -106,7 +106,10 @@ def test_two_catalogues_share_ids_and_nothing_else() -> None:
     other.retain(0, set())
     assert one.known(ids[:3]) == [True, True, False]
     assert other.known(ids[:3]) == [False] * 3
+    # What is closed takes no memory, even where something still holds it.
     one.close()
+    assert one.known(ids[:2]) == [False, False]
+    assert len(one.retrieval) == one.retrieval.row_count == 0
     other.close()
 
 
