@@ -250,7 +250,9 @@ class ExplorerSettings(Section):
         [], description="Host names under which browsers reach it, beside this machine's own. JSON."
     )
     workers: list[str] = Field(
-        [], description="host:port of the health server of workers whose metrics it shows. JSON."
+        [],
+        description="host:port of the health server of workers whose metrics it shows, all of them where a name stands "
+        "for many. JSON.",
     )
 
 

@@ -15,8 +15,8 @@ from starlette.routing import Route
 
 from schemas.settings import ExplorerSettings, Settings
 from workers.cli import settings_errors
-from workers.explorer.app import _own_page
 from workers.explorer.guard import COOKIE, Guard, Token, host_name
+from workers.explorer.log_in import own_page
 from workers.explorer.serve import CannotServe, serve
 
 TOKEN = "a token of some length"
@@ -97,7 +97,7 @@ def test_a_page_leads_to_the_log_in_and_back() -> None:
     ],
 )
 def test_a_log_in_leads_to_own_views_only(address: str | None, page: str) -> None:
-    assert _own_page(address) == page
+    assert own_page(address) == page
 
 
 def test_every_answer_has_the_headers() -> None:

@@ -23,7 +23,11 @@ def show(screen: Screen, sandbox: Sandbox, kept: Workers | None, reading: Comman
             ("latentstream worker encoder 2> encoder.log &", "the workers again, which the demo has stopped"),
             ("latentstream worker recommender 2> recommender.log &", ""),
         ]
-    lines += [*asking, ("latentstream status", "how far everything is")]
+    lines += [
+        *asking,
+        ("latentstream status", "how far everything is"),
+        ("latentstream explore", "look at all of it in a browser, until Ctrl-C"),
+    ]
     if kept is not None:
         pids = " ".join(str(process.pid) for process in kept.processes)
         lines.append((f"kill {pids}", "stop the workers, which run on because of --keep"))

@@ -3,17 +3,13 @@
 from __future__ import annotations
 
 import asyncio
-import threading
 import time
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from functools import partial
-from pathlib import Path
 from typing import Any, Final, TypeVar
-from urllib.parse import parse_qs, urlsplit
 
 import anyio
-import msgspec
 import redis
 from kafka.errors import KafkaError
 from starlette.applications import Starlette
@@ -22,7 +18,6 @@ from starlette.responses import (
     FileResponse,
     HTMLResponse,
     PlainTextResponse,
-    RedirectResponse,
     Response,
     StreamingResponse,
 )
@@ -36,56 +31,37 @@ from schemas.experiments import BadExperiment
 from schemas.keys import PROFILE_NAME
 from workers.errors import Repairable
 from workers.explorer import items, letters, questions, versions
+from workers.explorer.answers import (
+    BadRequest,
+    Kept,
+    NotFound,
+    as_binary,
+    as_json,
+    drawn,
+    identifier,
+    number,
+    refused,
+)
 from workers.explorer.bundles import NotHere
-from workers.explorer.guard import COOKIE, LIVE, LOGIN, REPORT_POLICY, Guard, Token
+from workers.explorer.guard import LIVE, REPORT_POLICY, Guard, Token
 from workers.explorer.latent_map import LatentMap
 from workers.explorer.live import Live
+from workers.explorer.log_in import log_in_routes
+from workers.explorer.pages import STATIC, VIEWS
 from workers.explorer.scrapes import Scrapes
 from workers.explorer.system import System
 from workers.explorer.users import Users
-from workers.refusals import denial
 
-STATIC: Final = Path(__file__).parent / "static"
-VIEWS: Final = ("/", "/user", "/item", "/map", "/dead-letters", "/models", "/experiments")
 # So many threads read Redis, Kafka and files for requests at the same time; others wait.
 _AT_ONCE: Final = 8
 _MOST_STREAMS: Final = 200
 _STREAM_LOOK_S: Final = 0.05
 _KEEP_ALIVE_S: Final = 15.0
-_LARGEST_FORM: Final = 4096
 _LETTERS_KEPT_S: Final = 3.0
 _MODELS_KEPT_S: Final = 3.0
 _EXPERIMENT_KEPT_S: Final = 5.0
 
 _Value = TypeVar("_Value")
-
-
-class BadRequest(Exception):  # noqa: N818
-    """A request whose parameters are wrong; the message says which."""
-
-
-class NotFound(Exception):  # noqa: N818
-    """What is asked for is not there; the message says why."""
-
-
-class Kept:
-    """Answers that all pages share: each is made by one of those who ask, and serves the others for a while."""
-
-    def __init__(self) -> None:
-        self._lock = threading.Lock()
-        self._locks: dict[str, threading.Lock] = {}
-        self._kept: dict[str, tuple[float, Any]] = {}
-
-    def get(self, name: str, seconds: float, make: Callable[[], _Value]) -> _Value:
-        """Return what ``make`` has returned, at most ``seconds`` ago."""
-        with self._lock:
-            own = self._locks.setdefault(name, threading.Lock())
-        with own:
-            kept = self._kept.get(name)
-            if kept is None or time.monotonic() - kept[0] > seconds:
-                kept = self._kept[name] = time.monotonic(), make()
-            value: _Value = kept[1]
-            return value
 
 
 class Explorer:
@@ -128,14 +104,13 @@ class Explorer:
             "/api/models": self._models,
             "/api/experiment": self._experiment,
             "/report": self._report,
-            LOGIN: self._login_page,
         }
         routes: list[BaseRoute] = [Route(path, endpoint) for path, endpoint in get.items()]
         routes += [Route(view, _shell) for view in VIEWS]
-        routes += [Route(LOGIN, self._log_in, methods=["POST"])]
+        routes += log_in_routes(self._token)
         routes += [Mount("/static", StaticFiles(directory=STATIC))]
-        handlers: dict[Any, Any] = {BadRequest: _refused(400), NotFound: _refused(404), NotHere: _refused(404)}
-        handlers |= dict.fromkeys((Repairable, ModelError, BadExperiment, redis.RedisError, KafkaError), _refused(503))
+        handlers: dict[Any, Any] = {BadRequest: refused(400), NotFound: refused(404), NotHere: refused(404)}
+        handlers |= dict.fromkeys((Repairable, ModelError, BadExperiment, redis.RedisError, KafkaError), refused(503))
         app = Starlette(routes=routes, exception_handlers=handlers, lifespan=self._lifespan)
         explorer = self._system.settings.explorer
         return Guard(app, [*explorer.names, explorer.host], self._token)
@@ -154,11 +129,11 @@ class Explorer:
         return await anyio.to_thread.run_sync(function, *arguments, limiter=self._limit)
 
     async def _answer(self, function: Callable[..., Any], *arguments: Any) -> Response:
-        return _json(await self._run(function, *arguments))
+        return as_json(await self._run(function, *arguments))
 
     async def _waited_for(self, function: Callable[..., Any], *arguments: Any) -> Response:
         """Answer what Kafka or a recommender may take seconds for, without keeping the others from being answered."""
-        return _json(await anyio.to_thread.run_sync(function, *arguments, limiter=self._patient))
+        return as_json(await anyio.to_thread.run_sync(function, *arguments, limiter=self._patient))
 
     # Live
 
@@ -168,7 +143,7 @@ class Explorer:
         return PlainTextResponse("live\n")
 
     async def _workers(self, request: Request) -> Response:  # noqa: ARG002
-        return _json(self._scrapes.workers())
+        return as_json(self._scrapes.workers())
 
     async def _stream_live(self, request: Request) -> Response:  # noqa: ARG002
         seen = 0
@@ -181,7 +156,7 @@ class Explorer:
         return self._stream(news)
 
     async def _stream_user(self, request: Request) -> Response:
-        user_id, seen = _identifier(request), 0
+        user_id, seen = identifier(request), 0
 
         def news() -> list[bytes]:
             nonlocal seen
@@ -195,7 +170,7 @@ class Explorer:
 
     def _stream(self, news: Callable[[], list[bytes]]) -> Response:
         if self._streams >= _MOST_STREAMS:
-            return _json({"problem": f"{_MOST_STREAMS} pages are open already"}, 503)
+            return as_json({"problem": f"{_MOST_STREAMS} pages are open already"}, 503)
 
         async def events() -> AsyncIterator[bytes]:
             self._streams += 1
@@ -218,16 +193,16 @@ class Explorer:
     # Users
 
     async def _user(self, request: Request) -> Response:
-        return await self._answer(self._users.read, _identifier(request))
+        return await self._answer(self._users.read, identifier(request))
 
     async def _why(self, request: Request) -> Response:
         profile = request.query_params.get("profile")
         if profile is not None and not PROFILE_NAME.fullmatch(profile):
             raise BadRequest("that cannot be the name of a profile")
-        return await self._waited_for(questions.why, self._system, _identifier(request), profile)
+        return await self._waited_for(questions.why, self._system, identifier(request), profile)
 
     async def _changes(self, request: Request) -> Response:
-        user_id, last = _identifier(request), _number(request, "last", 1, 50)
+        user_id, last = identifier(request), number(request, "last", 1, 50)
 
         def changes() -> questions.Changed:
             return questions.last_changed(self._system, self._users.history(user_id), last)
@@ -237,10 +212,10 @@ class Explorer:
     # Items
 
     async def _item(self, request: Request) -> Response:
-        return _json(await self._stored(request))
+        return as_json(await self._stored(request))
 
     async def _stored(self, request: Request) -> items.Item:
-        item_id = _identifier(request)
+        item_id = identifier(request)
         try:
             found = await self._run(items.stored, self._system, item_id)
         except ValueError as error:
@@ -253,10 +228,10 @@ class Explorer:
         return found
 
     async def _near(self, request: Request) -> Response:
-        return await self._waited_for(questions.near, self._system, _identifier(request))
+        return await self._waited_for(questions.near, self._system, identifier(request))
 
     async def _reconstruction(self, request: Request) -> Response:
-        return await self._waited_for(questions.reconstruction, self._system, _identifier(request))
+        return await self._waited_for(questions.reconstruction, self._system, identifier(request))
 
     async def _original(self, request: Request) -> Response:
         return await self._waited_for(self._originals.find, await self._stored(request))
@@ -267,14 +242,14 @@ class Explorer:
         return await self._answer(self._map.state)
 
     async def _map_points(self, request: Request) -> Response:
-        return _binary(await self._run(self._map.points, _drawn(request)))
+        return as_binary(await self._run(self._map.points, drawn(request)))
 
     async def _map_colours(self, request: Request) -> Response:
         by = request.query_params.get("by", "")
-        return _binary(await self._run(self._map.colours, _drawn(request), by))
+        return as_binary(await self._run(self._map.colours, drawn(request), by))
 
     async def _map_item(self, request: Request) -> Response:
-        return await self._answer(self._map.item, _drawn(request), _number(request, "point", 0, 1 << 31))
+        return await self._answer(self._map.item, drawn(request), number(request, "point", 0, 1 << 31))
 
     async def _map_search(self, request: Request) -> Response:
         text = request.query_params.get("text", "")
@@ -301,69 +276,6 @@ class Explorer:
         page = await self._run(versions.read_report, self._system.settings, version)
         return HTMLResponse(page, headers={"Content-Security-Policy": REPORT_POLICY})
 
-    # Logging in
-
-    async def _login_page(self, request: Request) -> Response:
-        if self._token is None:
-            return RedirectResponse(_own_page(request.query_params.get("next")), 303)
-        return FileResponse(STATIC / "login.html")
-
-    async def _log_in(self, request: Request) -> Response:
-        body = b""
-        async for chunk in request.stream():
-            body += chunk
-            if len(body) > _LARGEST_FORM:
-                raise BadRequest("that is too long for a token")
-        given = parse_qs(body.decode(errors="replace")).get("token", [""])[0]
-        if self._token is None or not self._token.is_given(given):
-            return FileResponse(STATIC / "login-refused.html", 401)
-        answer = RedirectResponse(_own_page(request.query_params.get("next")), 303)
-        # What ends TLS before us is known by the page that the token was typed into.
-        secure = request.headers.get("origin", "").startswith("https:")
-        answer.set_cookie(COOKIE, self._token.cookie, httponly=True, samesite="strict", secure=secure, path="/")
-        return answer
-
-
-def _own_page(address: str | None) -> str:
-    """Return ``address`` where it is one of our views, else the first view: nobody is led elsewhere by a log-in."""
-    parts = urlsplit(address or "")
-    if parts.scheme or parts.netloc or parts.path not in VIEWS:
-        return VIEWS[0]
-    return f"{parts.path}?{parts.query}" if parts.query else parts.path
-
 
 async def _shell(request: Request) -> Response:  # noqa: ARG001
     return FileResponse(STATIC / "index.html")
-
-
-def _json(value: Any, status: int = 200) -> Response:
-    return Response(msgspec.json.encode(value), status, media_type="application/json")
-
-
-def _binary(data: bytes) -> Response:
-    return Response(data, media_type="application/octet-stream")
-
-
-def _refused(status: int) -> Callable[[Request, Exception], Response]:
-    def handle(request: Request, error: Exception) -> Response:  # noqa: ARG001
-        return _json({"problem": denial(error) or str(error)}, status)
-
-    return handle
-
-
-def _identifier(request: Request) -> str:
-    text = request.query_params.get("id", "")
-    if not 1 <= len(text) <= MAX_ID_LENGTH:
-        raise BadRequest(f"`id` must have 1 to {MAX_ID_LENGTH} characters")
-    return text
-
-
-def _drawn(request: Request) -> str:
-    return request.query_params.get("map", "")
-
-
-def _number(request: Request, name: str, low: int, high: int) -> int:
-    text = request.query_params.get(name, str(low))
-    if not (text.isascii() and text.isdigit() and len(text) < 12 and low <= int(text) <= high):
-        raise BadRequest(f"`{name}` must be a number from {low} to {high}")
-    return int(text)

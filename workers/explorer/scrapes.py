@@ -1,10 +1,16 @@
-"""What the workers say of themselves on ``/metrics``, where the settings have their addresses."""
+"""What the workers say of themselves on ``/metrics``, where the settings have their addresses.
+
+A name may stand for any number of workers, such as that of a headless Service: all of its addresses are asked.
+"""
 
 from __future__ import annotations
 
 import http.client
+import socket
 import time
 from collections import defaultdict
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from typing import Final
 
 import msgspec
@@ -16,6 +22,8 @@ from workers.background import Background
 EVERY_S: Final = 5.0
 _UNSEEN_AFTER_S: Final = 15.0
 _TIMEOUT_S: Final = 2.0
+# Those that do not answer must not keep the others waiting.
+_AT_ONCE: Final = 16
 _LARGEST: Final = 4 << 20
 _PREFIX: Final = "latentstream_"
 
@@ -52,9 +60,27 @@ class Scrapes(Background):
 
     def loop(self) -> None:
         """Ask while somebody looks."""
-        while self._addresses and not self.stopping.wait(EVERY_S if self._workers else EVERY_S / 20):
-            if time.monotonic() - self._seen_at < _UNSEEN_AFTER_S:
-                self._workers = [_scraped(address) for address in self._addresses]
+        with ThreadPoolExecutor(_AT_ONCE, "scrape") as threads:
+            while self._addresses and not self.stopping.wait(EVERY_S if self._workers else EVERY_S / 20):
+                if time.monotonic() - self._seen_at < _UNSEEN_AFTER_S:
+                    known = dict.fromkeys(place for address in self._addresses for place in places(address))
+                    self._workers = list(threads.map(_scraped, known))
+
+
+def places(address: str) -> Iterator[str]:
+    """Yield ``address:port`` of each worker that a ``host:port`` stands for; as it is where its name is not known."""
+    host, _, port = address.rpartition(":")
+    try:
+        found = socket.getaddrinfo(host.strip("[]"), port, type=socket.SOCK_STREAM)
+    except OSError:
+        yield address  # Asking it says what is wrong.
+        return
+    # A worker has an address of each family, and listens on the one of IPv4 at least.
+    families = {family for family, *_ in found}
+    wanted = socket.AF_INET if socket.AF_INET in families else socket.AF_INET6
+    for family, *_, place in found:
+        if family == wanted:
+            yield f"[{place[0]!s}]:{port}" if family == socket.AF_INET6 else f"{place[0]!s}:{port}"
 
 
 def _scraped(address: str) -> Worker:

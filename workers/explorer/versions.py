@@ -60,14 +60,20 @@ def read_models(system: System) -> Models:
 
 
 def read_report(settings: Settings, version: str) -> bytes:
-    """Return the report of the training of a version, HTML.
+    """Return the report of the training of a version, HTML; it is fetched where the registry is at a URL.
 
     Raises:
         NotHere: there is none.
+        StoreError: what is at the URL cannot be read.
     """
     path = _report(settings, version)
+    if settings.registry_url is not None and not path.is_file():
+        # Not above: it imports TensorFlow.
+        from workers.registry import open_registry
+
+        open_registry(settings).report(version)
     if not path.is_file() or path.is_symlink() or path.stat().st_size > _LARGEST_REPORT:
-        raise NotHere(f"there is no report of the training of {version} on this machine")
+        raise NotHere(f"there is no report of the training of {version}")
     return path.read_bytes()
 
 
@@ -93,7 +99,8 @@ def _version(settings: Settings, name: str, state: str) -> Version:
     try:
         said = summary(settings, name)
         files = [path for path in directory(settings, name).iterdir() if path.is_file()]
-        has_report = _report(settings, name).is_file()
+        # At a URL there may be one: whoever opens it is told.
+        has_report = settings.registry_url is not None or _report(settings, name).is_file()
     except NotHere as error:
         return Version(name, state, problem=str(error))
     content = said.settings.get("content", {}) if said.content is not None else {}

@@ -43,6 +43,8 @@
 - {name: LATENTSTREAM_EXPLORER__HOST, value: 0.0.0.0}
 - {name: LATENTSTREAM_EXPLORER__PORT, value: "8080"}
 - {name: LATENTSTREAM_EXPLORER__NAMES, value: {{ .values.names | toJson | quote }}}
+{{- $name := include "latentstream.name" $root }}
+- {name: LATENTSTREAM_EXPLORER__WORKERS, value: {{ list (printf "%s-encoder:8080" $name) (printf "%s-recommender:8080" $name) | toJson | quote }}}
 - name: LATENTSTREAM_EXPLORER__TOKEN
   valueFrom: {secretKeyRef: {name: {{ required "explorer.tokenSecret is needed: the Secret with the token" .values.tokenSecret }}, key: {{ .values.tokenKey }}}}
 {{- end }}
