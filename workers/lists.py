@@ -77,12 +77,9 @@ class FinishedLists:
 
     def read(self, users: Sequence[str], listed: Listed) -> dict[str, dict[str, Recommendations | None]]:
         """Return each profile's lists of ``users``, None where there is none or it is damaged, and note them."""
-        stored = {}
-        for profile in self._profiles if users else ():
-            keys = [self._keys.recommendations(user, profile.name) for user in users]
-            documents = cast(list[bytes | None], self._redis.mget(keys))
-            stored[profile.name] = dict(zip(users, map(decoded_list, documents), strict=True))
-            listed.put(profile.name, stored[profile.name])
+        stored = self._stored(users)
+        for profile, documents in stored.items():
+            listed.put(profile, documents)
         return stored
 
     def stale(self, users: Sequence[str], listed: Listed) -> tuple[list[str], set[str]]:
@@ -91,16 +88,22 @@ class FinishedLists:
         Also returns the lost items of lists of this model. An item that a list of another has may only not be encoded
         yet under this one.
         """
-        stored = self.read(users, listed)
+        stored = self._stored(users)
         stale: dict[str, None] = {}
         gone: set[str] = set()
-        for profile in self._profiles:
+        for profile in self._profiles if users else ():
+            own = {}
             for user, document in stored[profile.name].items():
-                lost = self._lost(document)
-                if document is not None and document.model == self._version:
-                    gone |= lost
-                if lost or not self._is_current(document, profile):
+                if document is None or document.model != self._version:
+                    # What is in it does not matter: it is made anew, and noted then.
                     stale[user] = None
+                    continue
+                own[user] = document
+                lost = self._lost(document)
+                gone |= lost
+                if lost or document.rules != profile.rules:
+                    stale[user] = None
+            listed.put(profile.name, own)
         return list(stale), gone
 
     def cut(self, order: str, users: Sequence[str], listed: Listed) -> None:
@@ -116,6 +119,14 @@ class FinishedLists:
                 finished.append(FinishedList(key, msgspec.json.encode(document), order, KEEP_EXPIRY))
             listed.put(profile, shorter)
         metrics.REFUSED_LISTS.inc(self._writer.write(finished))
+
+    def _stored(self, users: Sequence[str]) -> dict[str, dict[str, Recommendations | None]]:
+        stored = {}
+        for profile in self._profiles if users else ():
+            keys = [self._keys.recommendations(user, profile.name) for user in users]
+            documents = cast(list[bytes | None], self._redis.mget(keys))
+            stored[profile.name] = dict(zip(users, map(decoded_list, documents), strict=True))
+        return stored
 
     def _cut(self, document: Recommendations, order: str) -> Recommendations:
         kept = shortened(document, self._catalogue.servable(document.items))
@@ -136,12 +147,9 @@ class FinishedLists:
             biases=UNSET if ranked.biases is None else ranked.biases,
         )
 
-    def _is_current(self, document: Recommendations | None, profile: Profile) -> bool:
-        return document is not None and document.model == self._version and document.rules == profile.rules
-
-    def _lost(self, document: Recommendations | None) -> set[str]:
-        items = document.items if document else []
-        return {name for name, servable in zip(items, self._catalogue.servable(items), strict=True) if not servable}
+    def _lost(self, document: Recommendations) -> set[str]:
+        servable = self._catalogue.servable(document.items)
+        return {name for name, here in zip(document.items, servable, strict=True) if not here}
 
 
 def decoded_list(document: bytes | None) -> Recommendations | None:

@@ -26,6 +26,8 @@ from workers.waiting import Waiting
 from workers.withdrawn import Withdrawn
 
 USERS_AT_A_TIME: Final = 256
+# Events wait while a sweep makes lists anew, and nobody waits for the sweep.
+_SWEPT_AT_A_TIME: Final = 12
 
 
 @dataclass(slots=True)
@@ -36,8 +38,10 @@ class PartitionState:
     # What stands in the lists of the users of each arm, and whose lists have lost an item.
     listed: dict[ArmName, Listed]
     affected: Affected = field(default_factory=Affected)
-    # The sweep over all lists of the partition after the claim: the next bucket.
+    # The sweep over all lists of the partition after the claim: the bucket that it is at, and those of its users whose
+    # lists are to be made anew (None: it was not looked at yet).
     sweep: int = 0
+    stale: list[str] | None = None
     # Versions that made codes of these users, and are not among the models any more.
     superseded: list[str] = field(default_factory=list)
 
@@ -150,24 +154,33 @@ class Upkeep:
         return False
 
     def _sweep(self) -> bool:
-        """Make anew the stale lists in one bucket of a claimed partition; return whether there is more to sweep.
+        """Make anew some stale lists of a claimed partition, a bucket after the other; return whether there were any.
 
-        Stale is what is damaged or absent, of another model, or has an item that went while nobody looked. Codes of
-        models before are removed with it.
+        Codes of models before are removed with them.
         """
         for owned in list(self._source.owned.values()):
             state = self._states[owned.partition]
             if state.sweep < owned.position.buckets:
-                bucket, state.sweep = state.sweep, state.sweep + 1
-                names = cast(list[bytes], self._redis.hkeys(self._keys.users(owned.partition).histories(bucket)))
-                for arm, users in self._arms.divided(name.decode() for name in names):
-                    stale, gone = arm.lists.stale(users, state.listed[arm.name])
-                    self._withdrawn.note(gone)
-                    if not self._refresh(owned, stale):
-                        return True
-                self._drop_codes(owned, state.superseded, bucket)
+                stale = self._stale(owned, state) if state.stale is None else state.stale
+                users, state.stale = stale[:_SWEPT_AT_A_TIME], stale[_SWEPT_AT_A_TIME:]
+                if self._refresh(owned, users) and not state.stale:
+                    self._drop_codes(owned, state.superseded, state.sweep)
+                    state.sweep, state.stale = state.sweep + 1, None
                 return True
         return False
+
+    def _stale(self, owned: Owned, state: PartitionState) -> list[str]:
+        """Return the users of the bucket that the sweep is at whose lists are to be made anew.
+
+        They are damaged or absent, of another model, or have an item that went while nobody looked.
+        """
+        names = cast(list[bytes], self._redis.hkeys(self._keys.users(owned.partition).histories(state.sweep)))
+        found = []
+        for arm, users in self._arms.divided(name.decode() for name in names):
+            stale, gone = arm.lists.stale(users, state.listed[arm.name])
+            self._withdrawn.note(gone)
+            found += stale
+        return found
 
     def _drop_codes(self, owned: Owned, versions: list[str], bucket: int) -> None:
         """Remove the user codes of ``versions`` in one bucket."""
