@@ -124,10 +124,14 @@ class Catalogue:
 
     def servable(self, ids: Sequence[str]) -> list[bool]:
         """Return whether each id can be recommended: known and available."""
+        servable: list[bool] = self.servable_slots(ids)[1].tolist()
+        return servable
+
+    def servable_slots(self, ids: Sequence[str]) -> tuple[NDArray[np.int64], NDArray[np.bool_]]:
+        """Return the slot of each id, and whether it can be recommended, as :meth:`slots` and :meth:`servable` do."""
         with self._lock:
             slots = self._rows.find(ids)
-            servable: list[bool] = ((slots >= 0) & self._rows.servable[slots]).tolist()
-            return servable
+            return slots, (slots >= 0) & self._rows.servable[slots]
 
     def ids(self, slots: NDArray[np.int64]) -> list[str]:
         """Return the ids of ``slots``."""

@@ -123,10 +123,13 @@ class Popularity:
         return {name: score for name, score in zip(recent, scores.tolist(), strict=True) if score > -np.inf}
 
     def _leaders(self, weights: dict[str, float]) -> _Leaders:
-        names = sorted(weights, key=lambda name: (-weights[name], name))
-        servable = self._catalogue.servable(names)
-        kept = [name for name, here in zip(names, servable, strict=True) if here]
-        return _Leaders(self._catalogue.slots(kept), np.array([weights[name] for name in kept]))
+        names = sorted(weights)
+        heaviness = np.array([weights[name] for name in names])
+        slots, servable = self._catalogue.servable_slots(names)
+        # Stable: of equal weights the first by name.
+        order = np.argsort(-heaviness, kind="stable")
+        order = order[servable[order]]
+        return _Leaders(slots[order], heaviness[order])
 
     def _best(self, leaders: _Leaders, wanted: Wanted, without: Collection[str]) -> Ranked:
         barred = self._catalogue.slots([*without, *wanted.exclude])

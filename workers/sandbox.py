@@ -173,7 +173,7 @@ class Sandbox:
     def _clear_groups(self, admin: KafkaAdminClient) -> None:
         deadline = time.monotonic() + CLEAR_TIMEOUT_S
         ours = {f"{self.settings.kafka.group_prefix}-{role}" for role in GROUPS}
-        for group in sorted(ours & {found["group_id"] for found in admin.list_groups()}):
+        for group in sorted(ours & _groups(admin, deadline)):
             # Each group has a result of its own, the name of an error or "OK"; nothing is raised.
             while (result := admin.delete_groups([group])[group]) not in _GONE:
                 if time.monotonic() > deadline:
@@ -194,6 +194,17 @@ class Sandbox:
             if time.monotonic() > deadline:
                 raise SandboxError(f"Kafka does not delete the topics of {self.name}: delete {', '.join(sorted(ours))}")
             time.sleep(_POLL_S)
+
+
+def _groups(admin: KafkaAdminClient, deadline: float) -> set[str]:
+    """Return all consumer groups. A broker that was just started may still be reading what it knows of them."""
+    while True:
+        try:
+            return {found["group_id"] for found in admin.list_groups()}
+        except KafkaError as error:
+            if not error.retriable or time.monotonic() > deadline:
+                raise SandboxError(f"Kafka does not say which consumer groups there are: {error}") from error
+        time.sleep(_POLL_S)
 
 
 class Backlog:
