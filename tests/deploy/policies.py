@@ -141,6 +141,8 @@ def survives_a_node(manifests: Sequence[Manifest]) -> Iterator[str]:
         }
         if spread.get("kubernetes.io/hostname") != "DoNotSchedule" or "topology.kubernetes.io/zone" not in spread:
             yield f"{role}s may all be on one host or in one zone"
+        if any(one.get("nodeTaintsPolicy") != "Honor" for pod in found for one in pod["topologySpreadConstraints"]):
+            yield f"{role}s are spread over nodes that do not take them"
         if not all(pod.get("priorityClassName") for pod in found):
             yield f"{role}s have no priority"
         budgets = of_kind(manifests, "PodDisruptionBudget")

@@ -56,6 +56,19 @@ def test_the_explorer_is_opened_by_those_who_may(rendered: dict[str, list[Manife
     assert rule["from"] == [{"namespaceSelector": {"matchLabels": {"team": "shop"}}}]
 
 
+def test_keda_finds_the_kafka_of_the_chart_from_its_own_namespace(rendered: dict[str, list[Manifest]]) -> None:
+    manifests = rendered["everything"]
+    (cluster,) = of_kind(manifests, "Kafka")
+    triggers = [
+        trigger["metadata"] for one in of_kind(manifests, "ScaledObject") for trigger in one["spec"]["triggers"]
+    ]
+    assert len(triggers) == 2
+    for trigger in triggers:
+        host = trigger["bootstrapServers"].partition(":")[0].split(".")
+        assert host[0] == f"{cluster['metadata']['name']}-kafka-bootstrap"
+        assert host[2:] == ["svc"]
+
+
 def test_redis_is_for_workers_and_readers(rendered: dict[str, list[Manifest]]) -> None:
     (rule,) = _rules(rendered["everything"], "redis", "ingress")
     workers, pages = (one["podSelector"] for one in rule["from"])

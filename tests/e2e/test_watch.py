@@ -37,6 +37,7 @@ SCALED: Final = {
     "LatentstreamBackendFailing": ("> 0.01", "> 0"),
     "LatentstreamKafkaSilent": ("> 120", "> 3"),
     "LatentstreamStaleIndex": ("> 60", "> 3"),
+    "LatentstreamWorkerRestarts": ("> 3", "> 0"),
 }
 # Of the installed rules and dashboard, what a mistake in one of them looks like.
 BROKEN_ALERT: Final = ("LatentstreamDeadLetters", "increase(latentstream_dead_letters_total[", 'topic="item"')
@@ -74,7 +75,8 @@ def test_every_panel_has_data_and_every_alert_fires_by_the_fault_it_is_for(
         with (
             worker_process(watched, "encoder", wait_ready=False) as encoder,
             worker_process(watched, "recommender", wait_ready=False) as recommender,
-            hopeless_trainer(watched, tmp_path) as trainer,
+            hopeless(watched, "trainer", tmp_path) as trainer,
+            hopeless(watched, "encoder", tmp_path) as large,
         ):
             server.scrape([encoder.port, recommender.port])
             fires("LatentstreamWorkerNotReady")
@@ -87,7 +89,7 @@ def test_every_panel_has_data_and_every_alert_fires_by_the_fault_it_is_for(
             progress.wait()
             wait_until(lambda: not server.firing(), "a healthy system is silent")
 
-            server.scrape([encoder.port, recommender.port, trainer.port])
+            server.scrape([encoder.port, recommender.port, trainer.port, large.port])
             declared = re.findall("^# HELP .*$", generate_latest(metrics.REGISTRY).decode(), re.MULTILINE)
             assert set(declared) <= set(re.findall("^# HELP .*$", recommender.get("/metrics")[1], re.MULTILINE))
             use = Use(watched, redis_client)
@@ -133,6 +135,8 @@ def test_every_panel_has_data_and_every_alert_fires_by_the_fault_it_is_for(
 
             recommender.kill()
             fires("LatentstreamWorkerDown")
+            with worker_process(at_port(watched, recommender.port), "recommender", wait_ready=False):
+                fires("LatentstreamWorkerRestarts")
         assert alert_names(rules) - fired == set()
         assert alert_names(broken(rules)) - fired == {"Broken"}
 
@@ -209,8 +213,8 @@ def current(client: redis.Redis, settings: Settings) -> str:
 
 
 @contextmanager
-def hopeless_trainer(settings: Settings, directory: Path) -> Iterator[WorkerProcess]:
-    """Run a trainer whose topics are empty, and which takes more memory than its container has."""
+def hopeless(settings: Settings, role: str, directory: Path) -> Iterator[WorkerProcess]:
+    """Run a worker whose topics are empty, which has no model, and which takes more memory than its container has."""
     (directory / "limit").write_text("100000000")
     kafka = settings.kafka.model_copy(
         update={
@@ -221,11 +225,16 @@ def hopeless_trainer(settings: Settings, directory: Path) -> Iterator[WorkerProc
     redis_settings = settings.redis.model_copy(update={"prefix": f"{settings.redis.prefix}-none"})
     nothing = settings.model_copy(update={"kafka": kafka, "redis": redis_settings})
     prepare = (f"{__name__}:limit_memory", str(directory / "limit"))
-    worker = WorkerProcess(nothing, "trainer", shared_fork_server(), prepare)
+    worker = WorkerProcess(nothing, role, shared_fork_server(), prepare)
     try:
         yield worker
     finally:
         worker.kill()
+
+
+def at_port(settings: Settings, port: int) -> Settings:
+    """Return settings of a worker that listens there."""
+    return settings.model_copy(update={"health": settings.health.model_copy(update={"port": port})})
 
 
 def limit_memory(limit: str) -> None:

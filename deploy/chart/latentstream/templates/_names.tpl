@@ -48,7 +48,8 @@ matchExpressions:
 {{- define "latentstream.kafka" -}}
 {{- if .Values.kafkaCluster.enabled -}}
 {{- $name := include "latentstream.name" . -}}
-bootstrapServers: {{ $name }}-kafka-bootstrap:9093
+{{- /* With its namespace: KEDA asks from another. */}}
+bootstrapServers: {{ $name }}-kafka-bootstrap.{{ .Release.Namespace }}.svc:9093
 securityProtocol: SASL_SSL
 createTopics: false
 replicationFactor: {{ .Values.kafkaCluster.replicationFactor }}

@@ -111,6 +111,8 @@ topologySpreadConstraints:
   - topologyKey: {{ .key }}
     maxSkew: 1
     whenUnsatisfiable: {{ .unsatisfiable }}
+    # A node whose taints keep the pod away is none without a pod.
+    nodeTaintsPolicy: Honor
     # Pods of the version before do not count, or an upgrade could find no place.
     matchLabelKeys: [pod-template-hash]
     labelSelector:
