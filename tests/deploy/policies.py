@@ -134,14 +134,11 @@ def survives_a_node(manifests: Sequence[Manifest]) -> Iterator[str]:
     """In production: two or more of each, on different hosts, not all drained at once, not the first to give way."""
     for role in SCALED:
         found = [pod for name, pod in pods(manifests).items() if name.endswith(f"-{role}")]
-        spread = {
-            one["topologyKey"]: one["whenUnsatisfiable"]
-            for pod in found
-            for one in pod.get("topologySpreadConstraints", [])
-        }
+        constraints = [one for pod in found for one in pod.get("topologySpreadConstraints", [])]
+        spread = {one["topologyKey"]: one["whenUnsatisfiable"] for one in constraints}
         if spread.get("kubernetes.io/hostname") != "DoNotSchedule" or "topology.kubernetes.io/zone" not in spread:
             yield f"{role}s may all be on one host or in one zone"
-        if any(one.get("nodeTaintsPolicy") != "Honor" for pod in found for one in pod["topologySpreadConstraints"]):
+        if any(one.get("nodeTaintsPolicy") != "Honor" for one in constraints):
             yield f"{role}s are spread over nodes that do not take them"
         if not all(pod.get("priorityClassName") for pod in found):
             yield f"{role}s have no priority"

@@ -73,3 +73,14 @@ def test_many_categories_become_other() -> None:
     levels = colours.levels("a")
     assert (levels[-50:] == 2).all()
     assert set(levels.tolist()) == set(range(1, 2 + CATEGORIES))
+
+
+def test_a_number_that_no_float_holds_is_not_on_the_scale() -> None:
+    colours = Colours()
+    prices = [1, 10**400, 3, -(10**400)]
+    colours.add([f'{{"price": {price}}}'.encode() for price in prices], [record()] * 4)
+    colours.finish(np.arange(4))
+    (scale,) = (one for one in colours.scales() if one.name == "price")
+    assert scale.low >= 1
+    assert scale.high <= 3
+    assert [level > 0 for level in colours.levels("price")] == [True, False, True, False]

@@ -15,6 +15,7 @@ import httpx
 import msgspec
 import numpy as np
 import pytest
+import redis
 from axe_core_python.selenium import Axe
 from selenium.webdriver import ActionChains
 
@@ -24,6 +25,9 @@ from schemas.keys import Keys
 from tests.e2e.conftest import publish
 from tests.explorer.browser import Page
 from tests.explorer.conftest import BAD_VALUE, HOSTILE, HOSTILE_TITLE, ODD, Running
+from workers.explorer.delays import Delays
+from workers.explorer.live import Live
+from workers.explorer.system import System
 from workers.lookup import find_histories
 
 VIEWS = ["/", "/user?id=42", "/item?id=5", "/map", "/dead-letters", "/models", "/experiments", "/user", "/item"]
@@ -112,7 +116,7 @@ def test_hostile_text_stays_text(running: Running) -> None:
         ("/api/map/search", {"text": ""}, 400),
         ("/report", {"version": "../../etc/passwd"}, 404),
         ("/report", {"version": "20200101T000000-00000000"}, 404),
-        ("/static/../app.py", {}, 404),
+        ("/static/%2e%2e/app.py", {}, 404),
         ("/nothing", {}, 404),
     ],
 )
@@ -128,6 +132,36 @@ def test_what_is_not_there_is_refused_in_words(
 def test_it_only_reads(running: Running) -> None:
     for path in ("/api/user", "/api/item", "/api/models", "/"):
         assert httpx.post(running.base + path).status_code == 405
+    before = held(running)
+    for path in ("/api/map", "/api/models", "/api/experiment", "/api/dead-letters", "/api/workers"):
+        ask(running, path)
+    for path in ("/api/user", "/api/item", "/api/item/original"):
+        ask(running, path, id="5")
+    assert held(running) == before
+
+
+def held(running: Running) -> tuple[set[object], object]:
+    """Return the names of all keys, and how many questions were put to recommenders, which is how all ask."""
+    prefix = running.settings.redis.prefix
+    return set(running.redis.scan_iter(f"{prefix}:*")), running.redis.xlen(Keys(prefix).queries)
+
+
+def test_redis_that_goes_away_in_the_middle_of_a_look_is_said(
+    running: Running, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """And ends nothing: the next look is as if nothing had been."""
+    live = Live(System(running.settings, running.redis))
+    try:
+        with monkeypatch.context() as broken:
+            broken.setattr(Delays, "look", fails)
+            assert live.sample().problems == ["Redis: gone"]
+        assert live.sample().problems == []
+    finally:
+        live._disconnect()
+
+
+def fails(_: Delays) -> None:
+    raise redis.exceptions.ConnectionError("gone")
 
 
 def test_map_has_every_item_and_its_colours(running: Running) -> None:
@@ -140,12 +174,12 @@ def test_map_has_every_item_and_its_colours(running: Running) -> None:
     assert names == ["genres", "price", "anomaly score", "reconstruction error"]
     labels = state["colours"][0]["labels"]
     levels = np.frombuffer(ask(running, "/api/map/colours", map=state["map"], by="genres").content, np.uint8)
-    (found,) = ask(running, "/api/map/search", text="film 300").json()
+    (found,) = ask(running, "/api/map/search", map=state["map"], text="film 300").json()
     assert found["item_id"] == "300"
     np.testing.assert_allclose(places[found["point"]], [found["x"], found["y"]])
     assert labels[levels[found["point"]] - 2] == running.world.items[299].attributes["genres"][0]  # type: ignore[index]
     assert ask(running, "/api/map/item", map=state["map"], point=found["point"]).json()["item_id"] == "300"
-    (odd,) = ask(running, "/api/map/search", text=ODD).json()
+    (odd,) = ask(running, "/api/map/search", map=state["map"], text=ODD).json()
     anomaly = np.frombuffer(ask(running, "/api/map/colours", map=state["map"], by="anomaly score").content, np.uint8)
     assert anomaly[odd["point"]] == anomaly.max()
 

@@ -45,7 +45,7 @@ def test_a_name_that_nobody_knows_is_said_with_the_others(monkeypatch: pytest.Mo
     registry = CollectorRegistry()
     Gauge("latentstream_size", "x", registry=registry).set(0.5)
     server, thread = start_http_server(0, "127.0.0.1", registry)
-    scrapes = Scrapes(["nobody.invalid:8080", f"127.0.0.1:{server.server_port}", "[::1]:1"])
+    scrapes = Scrapes(["nobody.invalid:8080", f"127.0.0.1:{server.server_port}", "[::1]:1", "http://x:1/"])
     scrapes.start()
     try:
         deadline = time.monotonic() + 30
@@ -57,7 +57,8 @@ def test_a_name_that_nobody_knows_is_said_with_the_others(monkeypatch: pytest.Mo
         thread.join()
         server.server_close()
     assert found is not None
-    unknown, known, refused = found
+    unknown, known, refused, mistyped = found
+    assert mistyped.problem
     assert unknown.address == "nobody.invalid:8080"
     assert unknown.problem
     assert known.figures == [Figure("size", "", 0.5)]

@@ -26,7 +26,10 @@ class NotFound(Exception):  # noqa: N818
 
 
 class Kept:
-    """Answers that all pages share: each is made by one of those who ask, and serves the others for a while."""
+    """Answers that all pages share: each is made by one of those who ask, and serves the others for a while.
+
+    What was raised instead is raised to the others as well.
+    """
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
@@ -40,9 +43,20 @@ class Kept:
         with own:
             kept = self._kept.get(name)
             if kept is None or time.monotonic() - kept[0] > seconds:
-                kept = self._kept[name] = time.monotonic(), make()
+                kept = self._kept[name] = _made(make)
+            if isinstance(kept[1], Exception):
+                raise kept[1]
             value: _Value = kept[1]
             return value
+
+
+def _made(make: Callable[[], Any]) -> tuple[float, Any]:
+    """Return when ``make`` ended, and what it returned or raised."""
+    try:
+        made = make()
+    except Exception as error:  # noqa: BLE001 - whoever asks gets it
+        made = error
+    return time.monotonic(), made
 
 
 def as_json(value: Any, status: int = 200) -> Response:

@@ -10,6 +10,7 @@ from functools import partial
 from typing import Any, Final, TypeVar
 
 import anyio
+import msgspec
 import redis
 from kafka.errors import KafkaError
 from starlette.applications import Starlette
@@ -54,6 +55,8 @@ from workers.explorer.users import Users
 
 # So many threads read Redis, Kafka and files for requests at the same time; others wait.
 _AT_ONCE: Final = 8
+# Readers of a topic, which take seconds: nobody waits for them who asks something else.
+_TOPICS_AT_ONCE: Final = 2
 _MOST_STREAMS: Final = 200
 _STREAM_LOOK_S: Final = 0.05
 _KEEP_ALIVE_S: Final = 15.0
@@ -110,7 +113,8 @@ class Explorer:
         routes += log_in_routes(self._token)
         routes += [Mount("/static", StaticFiles(directory=STATIC))]
         handlers: dict[Any, Any] = {BadRequest: refused(400), NotFound: refused(404), NotHere: refused(404)}
-        handlers |= dict.fromkeys((Repairable, ModelError, BadExperiment, redis.RedisError, KafkaError), refused(503))
+        troubles = (Repairable, ModelError, BadExperiment, redis.RedisError, KafkaError, OSError)
+        handlers |= dict.fromkeys((*troubles, ValueError, msgspec.MsgspecError), refused(503))
         app = Starlette(routes=routes, exception_handlers=handlers, lifespan=self._lifespan)
         explorer = self._system.settings.explorer
         return Guard(app, [*explorer.names, explorer.host], self._token)
@@ -119,6 +123,7 @@ class Explorer:
     async def _lifespan(self, app: Starlette) -> AsyncIterator[None]:  # noqa: ARG002
         self._limit = anyio.CapacityLimiter(_AT_ONCE)
         self._patient = anyio.CapacityLimiter(_AT_ONCE)
+        self._topics = anyio.CapacityLimiter(_TOPICS_AT_ONCE)
         for background in self._backgrounds:
             background.start()
         yield
@@ -132,8 +137,11 @@ class Explorer:
         return as_json(await self._run(function, *arguments))
 
     async def _waited_for(self, function: Callable[..., Any], *arguments: Any) -> Response:
-        """Answer what Kafka or a recommender may take seconds for, without keeping the others from being answered."""
+        """Answer what a recommender may take seconds for, without keeping the others from being answered."""
         return as_json(await anyio.to_thread.run_sync(function, *arguments, limiter=self._patient))
+
+    async def _read_from_topic(self, function: Callable[..., Any], *arguments: Any) -> Response:
+        return as_json(await anyio.to_thread.run_sync(function, *arguments, limiter=self._topics))
 
     # Live
 
@@ -234,7 +242,7 @@ class Explorer:
         return await self._waited_for(questions.reconstruction, self._system, identifier(request))
 
     async def _original(self, request: Request) -> Response:
-        return await self._waited_for(self._originals.find, await self._stored(request))
+        return await self._read_from_topic(self._originals.find, await self._stored(request))
 
     # The map
 
@@ -255,13 +263,13 @@ class Explorer:
         text = request.query_params.get("text", "")
         if not 1 <= len(text) <= MAX_ID_LENGTH:
             raise BadRequest(f"`text` must have 1 to {MAX_ID_LENGTH} characters")
-        return await self._answer(self._map.search, text)
+        return await self._answer(self._map.search, drawn(request), text)
 
     # What is listed
 
     async def _letters(self, request: Request) -> Response:  # noqa: ARG002
         make = partial(letters.read_letters, self._system.settings)
-        return await self._waited_for(self._kept.get, "letters", _LETTERS_KEPT_S, make)
+        return await self._read_from_topic(self._kept.get, "letters", _LETTERS_KEPT_S, make)
 
     async def _models(self, request: Request) -> Response:  # noqa: ARG002
         make = partial(versions.read_models, self._system)

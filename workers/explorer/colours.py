@@ -106,7 +106,10 @@ class Colours:
                     return
                 numbers = self._numbers[name] = []
             numbers.extend([np.nan] * (place - len(numbers)))
-            numbers.append(float(value))
+            try:
+                numbers.append(float(value))
+            except OverflowError:
+                numbers.append(np.nan)  # An integer that no float holds is not on the scale.
             return
         if name not in self._values:
             if len(self._values) >= _MOST_ATTRIBUTES:

@@ -52,13 +52,11 @@ class Delays:
         )
         for name, data in zip(names, stored, strict=True):
             pending = self._pending[name]
-            if data is not None:
-                head = msgspec.json.decode(data, type=_Head)
-                if int(head.order[-_ORDER_DIGITS:]) > pending.offset:
-                    self._delays.append(max(head.generated_at - pending.produced_at, 0.0))
-                    del self._pending[name]
-                    continue
-            if time.time() - pending.produced_at > _GIVEN_UP_AFTER_S:
+            head = None if data is None else _head(data)
+            if head is not None and int(head.order[-_ORDER_DIGITS:]) > pending.offset:
+                self._delays.append(max(head.generated_at - pending.produced_at, 0.0))
+                del self._pending[name]
+            elif time.time() - pending.produced_at > _GIVEN_UP_AFTER_S:
                 del self._pending[name]
 
     def quantiles(self) -> dict[str, float] | None:
@@ -67,3 +65,12 @@ class Delays:
             return None
         p50, p95 = np.quantile(np.array(self._delays) * 1000, (0.5, 0.95)).round(1).tolist()
         return {"p50": p50, "p95": p95, "events": len(self._delays)}
+
+
+def _head(data: bytes) -> _Head | None:
+    """Return the beginning of a list, None where it is damaged: the recommender that finds it says so."""
+    try:
+        head = msgspec.json.decode(data, type=_Head)
+    except (msgspec.DecodeError, UnicodeDecodeError):
+        return None
+    return head if head.order[-_ORDER_DIGITS:].isdecimal() else None

@@ -20,6 +20,8 @@ from workers.topic_reader import CLOSE_TIMEOUT_MS, read_range
 # Looking for one event means to read the topic backwards from its end.
 _SEARCH_S: Final = 8.0
 _FIRST_WINDOW: Final = 512
+_LARGEST_WINDOW: Final = 16_384
+_CONNECTED_WITHIN_MS: Final = 5_000
 _KEPT: Final = 16
 
 
@@ -90,7 +92,9 @@ class Originals:
             ConnectionFailed: Kafka does not answer.
         """
         with self._lock:
-            consumer = connections.consumer(self._system.settings, None, max_poll_records=2_000)
+            consumer = connections.consumer(
+                self._system.settings, None, bootstrap_timeout_ms=_CONNECTED_WITHIN_MS, max_poll_records=2_000
+            )
             try:
                 partition = TopicPartition(self._system.settings.kafka.items_topic, item.partition)
                 end = consumer.end_offsets([partition])[partition]
@@ -107,15 +111,17 @@ class Originals:
         beginning = consumer.beginning_offsets([partition])[partition]
         decode = item_decoder(self._system.settings.events.max_bytes, None)
         until = time.monotonic() + _SEARCH_S
-        key, stop, window, searched = item_id.encode(), end, _FIRST_WINDOW, 0
+        key, stop, window = item_id.encode(), end, _FIRST_WINDOW
         while stop > beginning:
             start = max(beginning, stop - window)
             newest = None
             for records in read_range(consumer, {partition: start}, {partition: stop}):
-                searched += len(records)
                 newest = next((record for record in reversed(records) if record.key == key), newest)
                 if time.monotonic() > until and newest is None:
+                    # Of this window only the older events are known.
+                    searched = end - stop
                     return Original(None, searched, f"it is not among the newest {searched:,} events of its partition")
+            searched = end - start
             if newest is not None:
                 try:
                     vector = decode(newest).vector
@@ -124,5 +130,5 @@ class Originals:
                 if vector is None:
                     return Original(None, searched, "the newest event has no features")
                 return Original(vector.tolist(), searched)
-            stop, window = start, 4 * window
-        return Original(None, searched, "the topic has no event of it any more")
+            stop, window = start, min(4 * window, _LARGEST_WINDOW)
+        return Original(None, end - beginning, "the topic has no event of it any more")

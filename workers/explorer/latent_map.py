@@ -24,6 +24,7 @@ from workers.explorer.colours import Colours, Scale
 from workers.explorer.projection import principal_plane, projected
 from workers.explorer.system import System
 from workers.lookup import serving_version
+from workers.refusals import denial
 
 log = structlog.get_logger()
 
@@ -114,11 +115,9 @@ class LatentMap(Background):
             raise MapChanged("there is no such point")
         return _found(drawn, point)
 
-    def search(self, text: str) -> list[Found]:
+    def search(self, name: str, text: str) -> list[Found]:
         """Return points whose id or title contains ``text``, the same id first."""
-        drawn, wanted = self._drawn, text.casefold()
-        if drawn is None:
-            return []
+        drawn, wanted = self._own(name), text.casefold()
         hits: list[int] = []
         for point, (item_id, title) in enumerate(zip(drawn.ids, drawn.titles, strict=True)):
             if wanted == item_id.casefold():
@@ -134,6 +133,7 @@ class LatentMap(Background):
                 self._look()
             except redis.RedisError as error:
                 log.warning("map_retrying", error=type(error).__name__, reason=str(error))
+                self._problem = f"Redis: {denial(error) or error}"
             except (Repairable, ModelError) as error:
                 self._problem = str(error)
             except (ValueError, KeyError, msgspec.MsgspecError) as error:
@@ -163,9 +163,11 @@ class LatentMap(Background):
         if own_codec is None:
             raise NotHere(f"the model {version} has no content part, so that its items have no codes to draw")
         buckets = {keys: number for keys, (_, number) in zip(partitions, rows, strict=True)}
+        # What was wrong is no more, or is found again.
+        self._problem = ""
         made = self._draw(version, own_codec, buckets, count)
         if made is not None:
-            self._drawn, self._problem = made, ""
+            self._drawn = made
 
     def _draw(self, version: str, own_codec: Codec, buckets: dict[ItemKeys, int], count: int) -> _Drawn | None:
         began = time.monotonic()

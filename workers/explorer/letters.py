@@ -6,7 +6,6 @@ import shlex
 from typing import Final
 
 import msgspec
-from kafka.consumer.fetcher import ConsumerRecord
 
 from schemas.settings import Settings
 from workers.letters import Letter, read_letter
@@ -44,11 +43,7 @@ def read_letters(settings: Settings) -> Letters:
     Raises:
         ConnectionFailed: Kafka does not answer.
     """
-
-    def read(record: ConsumerRecord) -> Letter:
-        return read_letter(record)
-
-    letters = [_shown(letter) for letter in newest(settings, settings.kafka.dead_letters_topic, SHOWN, read)]
+    letters = [_shown(letter) for letter in newest(settings, settings.kafka.dead_letters_topic, SHOWN, read_letter)]
     reasons = dict.fromkeys(letter.reason for letter in letters)
     command = "latentstream dead-letters replay"
     return Letters(

@@ -111,12 +111,9 @@ class Live(Background):
         """Return how the system stands now."""
         found = Sample(time.time(), [])
         try:
-            nexts = self._read_redis(found)
+            self._read_kafka(found, self._read_redis(found))
         except redis.RedisError as error:
             found.problems.append(f"Redis: {denial(error) or error}")
-            return found
-        try:
-            self._read_kafka(found, nexts)
         except (connections.ConnectionFailed, KafkaError) as error:
             found.problems.append(f"Kafka: {denial(error) or error}")
             self._disconnect()

@@ -11,6 +11,7 @@ import time
 from collections import defaultdict
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import closing
 from typing import Final
 
 import msgspec
@@ -72,7 +73,7 @@ def places(address: str) -> Iterator[str]:
     host, _, port = address.rpartition(":")
     try:
         found = socket.getaddrinfo(host.strip("[]"), port, type=socket.SOCK_STREAM)
-    except OSError:
+    except (OSError, UnicodeError):
         yield address  # Asking it says what is wrong.
         return
     # A worker has an address of each family, and listens on the one of IPv4 at least.
@@ -84,18 +85,16 @@ def places(address: str) -> Iterator[str]:
 
 
 def _scraped(address: str) -> Worker:
-    connection = http.client.HTTPConnection(address, timeout=_TIMEOUT_S)
     try:
-        connection.request("GET", "/metrics")
-        reply = connection.getresponse()
-        text = reply.read(_LARGEST).decode()
-        if reply.status != http.client.OK:
-            return Worker(address, [], f"it answered {reply.status}")
-        return Worker(address, figures(text))
+        with closing(http.client.HTTPConnection(address, timeout=_TIMEOUT_S)) as connection:
+            connection.request("GET", "/metrics")
+            reply = connection.getresponse()
+            text = reply.read(_LARGEST).decode()
+            if reply.status != http.client.OK:
+                return Worker(address, [], f"it answered {reply.status}")
+            return Worker(address, figures(text))
     except (OSError, http.client.HTTPException, ValueError) as error:
         return Worker(address, [], str(error) or type(error).__name__)
-    finally:
-        connection.close()
 
 
 def figures(text: str) -> list[Figure]:

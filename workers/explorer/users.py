@@ -130,6 +130,8 @@ class Users(Background):
             except redis.RedisError as error:
                 # The live view says so to whoever looks.
                 log.warning("users_retrying", error=type(error).__name__, reason=str(error))
+            except (ValueError, msgspec.MsgspecError) as error:
+                log.error("users_unreadable", reason=str(error))
 
     def _take(self, name: str, one: _Watched, raw: _Raw) -> None:
         try:

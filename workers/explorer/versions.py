@@ -8,6 +8,7 @@ from typing import Any, Final
 import msgspec
 
 from schemas.keys import VERSION_PATTERN
+from schemas.masking import masked_url
 from schemas.settings import Settings
 from workers.experiments import Report, read_experiment, report
 from workers.explorer.bundles import NotHere, directory, summary
@@ -52,7 +53,7 @@ def read_models(system: System) -> Models:
     names = {path.name for path in _directories(settings.registry)} | states.keys()
     last = system.redis.get(system.keys.training)
     return Models(
-        settings.registry_url or str(settings.registry),
+        masked_url(settings.registry_url) if settings.registry_url else str(settings.registry),
         [_version(settings, name, states.get(name, "")) for name in sorted(names, reverse=True)],
         promotions(system.redis, system.keys, _PROMOTIONS),
         msgspec.json.decode(last, type=dict[str, Any]) if isinstance(last, bytes) else None,
@@ -101,8 +102,8 @@ def _version(settings: Settings, name: str, state: str) -> Version:
         files = [path for path in directory(settings, name).iterdir() if path.is_file()]
         # At a URL there may be one: whoever opens it is told.
         has_report = settings.registry_url is not None or _report(settings, name).is_file()
-    except NotHere as error:
-        return Version(name, state, problem=str(error))
+    except (NotHere, OSError) as error:
+        return Version(name, state, problem=str(error))  # It may just have been pruned.
     content = said.settings.get("content", {}) if said.content is not None else {}
     return Version(
         name,

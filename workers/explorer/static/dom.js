@@ -81,6 +81,8 @@ export function finder(view, label, value) {
 }
 
 export function copyButton(text) {
+  // Browsers have it for pages of this machine and over TLS alone.
+  if (!navigator.clipboard) return "";
   const button = h("button", { type: "button", class: "small", onclick: async () => {
     await navigator.clipboard.writeText(text);
     button.textContent = "Copied";

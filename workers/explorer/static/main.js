@@ -15,11 +15,14 @@ const VIEWS = {
 
 const place = document.getElementById("view");
 let leaving = new AbortController();
+// A link within the page changes the address as well, and nothing else.
+let shown = "";
 
 export async function show({ focus = true } = {}) {
   leaving.abort();
   leaving = new AbortController();
   const { signal } = leaving;
+  shown = location.pathname + location.search;
   const view = VIEWS[location.pathname] || VIEWS["/"];
   const parameters = Object.fromEntries(new URLSearchParams(location.search));
   document.title = `${parameters.id ? `${visible(parameters.id)}: ` : ""}${view.title}: latentstream`;
@@ -27,18 +30,21 @@ export async function show({ focus = true } = {}) {
     if (link.pathname === location.pathname) link.setAttribute("aria-current", "page");
     else link.removeAttribute("aria-current");
   }
-  const draw = await view.load();
-  if (signal.aborted) return;
   const container = h("div", { class: "view" });
-  place.replaceChildren(container);
-  if (focus) {
-    place.focus({ preventScroll: true });
-    scrollTo(0, 0);
-  }
   try {
+    const draw = await view.load();
+    if (signal.aborted) return;
+    place.replaceChildren(container);
+    if (focus) {
+      place.focus({ preventScroll: true });
+      scrollTo(0, 0);
+    }
     await draw(container, parameters, signal);
+    if (location.hash) document.getElementById(location.hash.slice(1))?.scrollIntoView();
   } catch (error) {
-    if (!signal.aborted) container.append(problem(error.message));
+    if (signal.aborted) return;
+    place.replaceChildren(container);
+    container.append(problem(error.message));
   }
 }
 
@@ -59,5 +65,5 @@ document.addEventListener("submit", (event) => {
   event.preventDefault();
   if (form.getAttribute("action")) go(`${form.getAttribute("action")}?${new URLSearchParams(new FormData(form))}`);
 });
-addEventListener("popstate", () => show());
+addEventListener("popstate", () => { if (location.pathname + location.search !== shown) show(); });
 show({ focus: false });

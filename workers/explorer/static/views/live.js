@@ -31,8 +31,13 @@ export async function live(container, parameters, signal) {
         h("table", {}, h("caption", { class: "unseen" }, "The newest events, some of each partition"),
           h("thead", {}, h("tr", {}, ...["Time", "User", "What", "Item"].map((name) => h("th", { scope: "col" }, name)))), events))));
 
+  let told = "";
+  let facing = "";
   function drawOnce(sample) {
-    problems.replaceChildren(...sample.problems.map((text) => problem(text)));
+    // What stays the same is left alone: whoever stands on a link, or listens, is not interrupted twice a second.
+    const troubles = JSON.stringify(sample.problems);
+    if (troubles !== told) problems.replaceChildren(...sample.problems.map((text) => problem(text)));
+    told = troubles;
     flows[0].draw(sample.interactions);
     flows[1].draw(sample.items);
     if (sample.event_to_list_ms) {
@@ -41,6 +46,10 @@ export async function live(container, parameters, signal) {
       delayMore.textContent = `median of the last ${count(number)}; 95 % within ${Math.round(p95)} ms`;
       delay.draw();
     }
+    const { version, serving, dead_letters, anomalies, queries_waiting, memory_bytes } = sample;
+    const known = JSON.stringify([version, serving, dead_letters, anomalies, queries_waiting, memory_bytes && size(memory_bytes)]);
+    if (known === facing) return;
+    facing = known;
     facts.replaceChildren(pairs([
       ["Model", sample.version ? h("a", { href: "/models" }, sample.version) : "none yet: latentstream train"],
       sample.serving !== sample.version && ["Serving until all is encoded", sample.serving],
@@ -87,23 +96,25 @@ export async function live(container, parameters, signal) {
     state.className = fresh ? "state on" : "state";
   }, 250);
   signal.addEventListener("abort", () => clearInterval(telling));
-  try {
-    await followWorkers(workers, signal);
-  } catch (error) {
-    if (!signal.aborted) announce(error.message);
-  }
+  await followWorkers(workers, signal);
 }
 
 // What the workers say of themselves, where the settings have their addresses.
 async function followWorkers(place, signal) {
   for (;;) {
-    const found = await ask("/api/workers", null, signal);
+    let found = [];
+    try {
+      found = await ask("/api/workers", null, signal);
+    } catch (error) {
+      if (signal.aborted) return;
+      announce(error.message);
+    }
     if (!found) return;
     if (found.length) {
       const open = new Set(Array.from(place.querySelectorAll("details[open]"), (one) => one.dataset.address));
       place.replaceChildren(card("Workers", ...found.map((worker) => said(worker, open.has(worker.address)))));
     }
-    await new Promise((resolve) => { setTimeout(resolve, found.length ? 5000 : 500); });
+    await new Promise((resolve) => { setTimeout(resolve, found.length ? 5000 : 1000); });
   }
 }
 

@@ -106,7 +106,7 @@ export async function map(container, { by }, signal) {
   }
 
   async function searched() {
-    const hits = await ask("/api/map/search", { text: search.value.trim() }, signal);
+    const hits = await ask("/api/map/search", { map: state.map, text: search.value.trim() }, signal);
     marks.splice(0).forEach(({ element }) => element.remove());
     for (const hit of hits) {
       const element = h("span", { class: "mark" });
@@ -135,6 +135,7 @@ function hands(box, plot, pick) {
     return [event.clientX - corner.left, event.clientY - corner.top];
   };
   box.addEventListener("pointerdown", (event) => {
+    if (event.button !== 0) return;
     box.setPointerCapture(event.pointerId);
     held.set(event.pointerId, within(event));
     plot.hold(true);
@@ -157,7 +158,7 @@ function hands(box, plot, pick) {
   const release = (event) => {
     if (!held.delete(event.pointerId)) return;
     plot.hold(held.size > 0);
-    if (event.type === "pointerup" && travelled < 5) pick(...within(event), true);
+    if (event.type === "pointerup" && event.button === 0 && travelled < 5) pick(...within(event), true);
   };
   box.addEventListener("pointerup", release);
   box.addEventListener("pointercancel", release);
@@ -167,6 +168,7 @@ function hands(box, plot, pick) {
     plot.zoom(Math.exp(-event.deltaY * (event.deltaMode ? 0.05 : 0.0015)), ...within(event));
   }, { passive: false });
   box.addEventListener("keydown", (event) => {
+    if (event.ctrlKey || event.metaKey || event.altKey) return;
     if (KEYS[event.key]) plot.pan(...KEYS[event.key]);
     else if (event.key === "+" || event.key === "=") plot.zoom(1.4);
     else if (event.key === "-") plot.zoom(1 / 1.4);

@@ -43,6 +43,8 @@ export async function user(container, { id, profile }, signal) {
     container.dataset.interactions = now.interactions;
     container.dataset.own = own;
     before = now;
+  }, (standing) => {
+    if (!standing) facts.textContent = "The connection is lost; it is tried again.";
   });
 }
 
@@ -119,7 +121,7 @@ async function compare(id, last, place, signal) {
       class: item.before === null ? "new" : item.rank === null ? "gone" : "",
       cells: [itemLink(item.item_id, item.title), item.rank ?? "not listed", item.before ?? "not listed", moved(item)],
     }));
-    return [h("p", {}, "Last: ", joined(found.events.map((event) => event)), "."),
+    return [h("p", {}, "Last: ", joined(found.events), "."),
       quiet(`By ${found.model}, now, each interaction counting the same.`),
       table("Ranks with and without the last interactions", [{ name: "Item" }, { name: "Rank now", class: "number" }, { name: "Without", class: "number" }, { name: "" }], rows)];
   });
