@@ -60,6 +60,8 @@ class Recommender:
         self._thread = ThreadPoolExecutor(1, "rank")
         # Of the batch in work.
         self._span: Span | None = None
+        # Whether there was a batch since the last look at what else there is to do.
+        self._events = False
         self.source = Source(
             consumer,
             settings.kafka.interactions_topic,
@@ -87,6 +89,7 @@ class Recommender:
 
     def step(self, batches: list[PartitionRecords]) -> None:
         """Fold in ``batches``, rank each touched user once, and store: the steps of ``workers.delivery``."""
+        self._events = True
         self._span = begin(self._all_settings.kafka.interactions_topic, batches)
         with ending(self._span):
             self._step(batches)
@@ -155,7 +158,8 @@ class Recommender:
         if gone or time.monotonic() >= self._popularity_due:
             self._popularity.refresh()
             self._popularity_due = time.monotonic() + self._settings.popular_refresh_s
-        return self._upkeep.go_on()
+        events, self._events = self._events, False
+        return self._upkeep.go_on(events=events)
 
     def finish(self) -> None:
         """Do nothing: no batch is in work between two steps."""

@@ -26,8 +26,8 @@ from workers.waiting import Waiting
 from workers.withdrawn import Withdrawn
 
 USERS_AT_A_TIME: Final = 256
-# Events wait while a sweep makes lists anew, and nobody waits for the sweep.
-_SWEPT_AT_A_TIME: Final = 12
+# Lists that a sweep makes anew while events come in: they wait for it, and nobody waits for the sweep.
+_SWEPT_BESIDE_EVENTS: Final = 12
 
 
 @dataclass(slots=True)
@@ -97,8 +97,11 @@ class Upkeep:
                     state.affected.add(state.listed[arm.name].holders(withdrawn[arm.name]), USERS_AT_A_TIME)
         return any(slots.size for slots in withdrawn.values())
 
-    def go_on(self) -> bool:
-        """Wake users whose item arrived, and clean or sweep some lists; return whether more of it waits."""
+    def go_on(self, *, events: bool) -> bool:
+        """Wake users whose item arrived, and clean or sweep some lists; return whether more of it waits.
+
+        ``events`` is whether some are coming in.
+        """
         for arm in self._arms:
             arrived = arm.catalogue.take_arrivals()
             for owned in list(self._source.owned.values()):
@@ -107,7 +110,7 @@ class Upkeep:
         self._withdrawn.follow(busy=self._cleaning())
         metrics.WAITING_ITEMS.set(sum(len(state.waiting) for state in self._states.values()))
         metrics.AFFECTED_USERS.set(sum(len(state.affected.renew) for state in self._states.values()))
-        return self._clean() or self._sweep()
+        return self._clean() or self._sweep(_SWEPT_BESIDE_EVENTS if events else USERS_AT_A_TIME)
 
     def _cleaning(self) -> bool:
         """Return whether lists may have what is gone: some are known to, or were not looked at since the claim."""
@@ -153,8 +156,8 @@ class Upkeep:
                 return True
         return False
 
-    def _sweep(self) -> bool:
-        """Make anew some stale lists of a claimed partition, a bucket after the other; return whether there were any.
+    def _sweep(self, most: int) -> bool:
+        """Make anew ``most`` stale lists in a bucket of a claimed partition; return whether there are more to look at.
 
         Codes of models before are removed with them.
         """
@@ -162,7 +165,7 @@ class Upkeep:
             state = self._states[owned.partition]
             if state.sweep < owned.position.buckets:
                 stale = self._stale(owned, state) if state.stale is None else state.stale
-                users, state.stale = stale[:_SWEPT_AT_A_TIME], stale[_SWEPT_AT_A_TIME:]
+                users, state.stale = stale[:most], stale[most:]
                 if self._refresh(owned, users) and not state.stale:
                     self._drop_codes(owned, state.superseded, state.sweep)
                     state.sweep, state.stale = state.sweep + 1, None
