@@ -69,10 +69,10 @@ def faults(versions: Sequence[str], other_shape: str) -> list[Fault]:
         Fault("broker silent for 5 s", partial(server_faults.kafka_unreachable, seconds=5), 5, scope="servers"),
         Fault("broker silent for 60 s", partial(server_faults.kafka_unreachable, seconds=60), 2, 0, scope="servers"),
         Fault("Redis killed", server_faults.redis_killed, 20, scope="servers"),
-        Fault("Redis restored to an older state", server_faults.redis_restored, 20, 2, scope="servers"),
+        Fault("Redis restored to an older state", server_faults.redis_restored, 20, scope="servers"),
         Fault("Redis silent for 1 s", partial(server_faults.redis_slow, seconds=1), 20, scope="servers"),
         Fault("Redis silent for 10 s", partial(server_faults.redis_slow, seconds=10), 5, scope="servers"),
-        Fault("connections to Redis cut", server_faults.redis_cut, 50, 2, scope="servers"),
+        Fault("connections to Redis cut", server_faults.redis_cut, 50, scope="servers"),
         Fault("Redis out of memory", server_faults.redis_full, 10, scope="servers"),
         Fault("topic of dead letters gone", server_faults.letters_impossible, 5, scope="servers"),
         Fault("topic truncated", topic_faults.truncated, 4, scope="own"),
@@ -92,7 +92,7 @@ def faults(versions: Sequence[str], other_shape: str) -> list[Fault]:
         for point in SWAP_FAILURES[role]:
             inject = partial(swap_faults.fail_at, versions=versions, role=role, point=point)
             found.append(Fault(f"Redis silent in a swap, {role}: {point}", inject, 10))
-    found.append(Fault("back and forth between models", partial(swap_faults.back_and_forth, versions=versions), 20, 2))
+    found.append(Fault("back and forth between models", partial(swap_faults.back_and_forth, versions=versions), 20))
     return found
 
 
@@ -103,9 +103,9 @@ def _worker_faults(role: Role) -> list[Fault]:
         return partial(inject, role=role, **options)
 
     kills = [
-        Fault(f"kill -9, {role}: {point}", at(worker_faults.kill_at, point=point), 20, 1) for point in POINTS[role]
+        Fault(f"kill -9, {role}: {point}", at(worker_faults.kill_at, point=point), 20) for point in POINTS[role]
     ]
-    kills.append(Fault(f"kill -9, {role}: random moment", at(worker_faults.kill_at_random), 50, 2))
+    kills.append(Fault(f"kill -9, {role}: random moment", at(worker_faults.kill_at_random), 50))
     worked = {"encoder": "encoded", "recommender": "ranked"}[role]
     ends = [
         Fault(f"SIGTERM, {role}: {point}", at(worker_faults.term_at, point=point), 10)
@@ -115,7 +115,7 @@ def _worker_faults(role: Role) -> list[Fault]:
         Fault(f"zombie {role}: {point}", at(worker_faults.zombie, point=point), 5) for point in (worked, "commit ready")
     ]
     joins = [
-        Fault(f"{role}s come and go, {name}", at(worker_faults.join_or_leave), 30, 2, changes=changes)
+        Fault(f"{role}s come and go, {name}", at(worker_faults.join_or_leave), 30, changes=changes)
         for name, changes in (("eager", {}), ("cooperative", _COOPERATIVE))
     ]
     return [
