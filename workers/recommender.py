@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from itertools import accumulate, islice
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 import redis
 from kafka import KafkaConsumer
@@ -37,6 +37,10 @@ if TYPE_CHECKING:
     from workers.spans import Span
 
 
+# After so long without events none are expected.
+_QUIET_S: Final = 1.0
+
+
 class Recommender:
     """Keeps the lists of the users under one model version, or two of them in an experiment."""
 
@@ -60,8 +64,7 @@ class Recommender:
         self._thread = ThreadPoolExecutor(1, "rank")
         # Of the batch in work.
         self._span: Span | None = None
-        # Whether there was a batch since the last look at what else there is to do.
-        self._events = False
+        self._last_batch_at = -_QUIET_S
         self.source = Source(
             consumer,
             settings.kafka.interactions_topic,
@@ -89,7 +92,7 @@ class Recommender:
 
     def step(self, batches: list[PartitionRecords]) -> None:
         """Fold in ``batches``, rank each touched user once, and store: the steps of ``workers.delivery``."""
-        self._events = True
+        self._last_batch_at = time.monotonic()
         self._span = begin(self._all_settings.kafka.interactions_topic, batches)
         with ending(self._span):
             self._step(batches)
@@ -158,8 +161,7 @@ class Recommender:
         if gone or time.monotonic() >= self._popularity_due:
             self._popularity.refresh()
             self._popularity_due = time.monotonic() + self._settings.popular_refresh_s
-        events, self._events = self._events, False
-        return self._upkeep.go_on(events=events)
+        return self._upkeep.go_on(events=time.monotonic() - self._last_batch_at < _QUIET_S)
 
     def finish(self) -> None:
         """Do nothing: no batch is in work between two steps."""
