@@ -102,9 +102,7 @@ def _worker_faults(role: Role) -> list[Fault]:
     def at(inject: Callable[..., int], **options: Any) -> Inject:
         return partial(inject, role=role, **options)
 
-    kills = [
-        Fault(f"kill -9, {role}: {point}", at(worker_faults.kill_at, point=point), 20) for point in POINTS[role]
-    ]
+    kills = [Fault(f"kill -9, {role}: {point}", at(worker_faults.kill_at, point=point), 20) for point in POINTS[role]]
     kills.append(Fault(f"kill -9, {role}: random moment", at(worker_faults.kill_at_random), 50))
     worked = {"encoder": "encoded", "recommender": "ranked"}[role]
     ends = [
