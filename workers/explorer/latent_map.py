@@ -157,6 +157,7 @@ class LatentMap(Background):
         if drawn is not None and drawn.state.model == version:
             young = time.time() - drawn.state.made_at < _REST * drawn.took_s
             if abs(count - drawn.counted) <= _CHANGED_SHARE * count or young:
+                self._problem = ""
                 return
         self._version = version
         own_codec = codec(system.settings, version)
